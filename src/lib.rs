@@ -1,1 +1,5 @@
-//! Keeptrusts operator.
+//! An operator that gives Kubernetes `AccessKey` and `GatewayKey` resources: it mints, rotates and revokes Keeptrusts
+//! API tokens and keeps their one-time values in Secrets, safe against a crash at any step.
+
+pub mod lifecycle;
+pub mod resources;

@@ -1,0 +1,19 @@
+.DEFAULT_GOAL := help
+.PHONY: help test format lint unit
+
+help: ## Say what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
+
+test: ## Run everything that decides whether a change is good, with a time for each part
+	@tools/timed format $(MAKE) --no-print-directory format
+	@tools/timed lint $(MAKE) --no-print-directory lint
+	@tools/timed unit $(MAKE) --no-print-directory unit
+
+format: ## Check the formatting
+	cargo fmt --all --check
+
+lint: ## Run clippy; warnings are errors
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+unit: ## Run the unit, table and property tests
+	cargo test --locked --workspace

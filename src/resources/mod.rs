@@ -1,0 +1,20 @@
+//! The custom resources `AccessKey` and `GatewayKey`, and nothing else.
+//!
+//! What the fields mean stands in their doc comments, which are also what `kubectl explain` prints. The rules that
+//! the API server can check are CEL rules here; the rules that it can't are checked once, in
+//! [`crate::lifecycle::desired`].
+
+mod keys;
+mod spec;
+mod status;
+
+pub use keys::{AccessKey, AccessKeySpec, GatewayKey, GatewayKeySpec, Key, KeyKind, SpecParts};
+pub use spec::{
+    DeletionPolicy, GatewayTokenSpec, RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec,
+};
+pub use status::{
+    KeyStatus, LastRotation, Operation, OperationKind, OperationReason, SecretStatus, Superseded, TokenStatus,
+};
+
+/// The API group of both resources; also the domain of labels, annotations and the finalizer.
+pub const GROUP: &str = "keys.keeptrusts.com";

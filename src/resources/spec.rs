@@ -1,0 +1,104 @@
+//! The parts of a key's spec. Both kinds share them, but for the gateway's id.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is sent to the token API when a token is made. The API can't change a token afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenSpec {
+    /// Head of the token's name in the Keeptrusts console; the operator appends a tag of its own.
+    /// Default: the resource's name. Can't be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Team that the token belongs to. Default: none. Can't be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team_id: Option<String>,
+    /// Description shown in the console. Default: none. A change counts for the next token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How long a token lives, for example `90d`. It is replaced in the last third of its life.
+    /// Default: it doesn't expire. A change counts for the next token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_after: Option<String>,
+}
+
+/// What is sent to the token API when a gateway's token is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayTokenSpec {
+    /// What both kinds of token have.
+    #[serde(flatten)]
+    pub common: TokenSpec,
+    /// Id of the hosted gateway whose runtime uses this token. Default: none. Can't be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_id: Option<String>,
+}
+
+/// The Secret that receives the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSpec {
+    /// Name of the Secret, in the resource's namespace. Default: the resource's name. Can't be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Data key that holds the value. Default: `api-key`. Can't be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What else the Secret holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<SecretTemplate>,
+}
+
+/// Labels, annotations and data that are put on the Secret beside the value. A change is written at once and never
+/// rotates the token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretTemplate {
+    /// Labels of the Secret. Those under `keeptrusts.com/` are the operator's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the Secret. Those under `keeptrusts.com/` are the operator's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Further data keys. Literal text, but for `$(value)`, `$(name)`, `$(namespace)`, `$(prefix)`, `$(tokenId)` and
+    /// `$(gatewayId)`; `$$(` stands for a literal `$(`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
+}
+
+/// When and how the token is rotated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationSpec {
+    /// Raise it to rotate now, once. A lower number does nothing. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// How a rotation is done. Default: `InPlace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<RotationStrategy>,
+    /// How long a token that was replaced by another one lives on, for example `30m`. `InPlace` rotations have none:
+    /// there the old value dies at once. Default: `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<String>,
+}
+
+/// How a rotation is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RotationStrategy {
+    /// The token API's own rotation: the old value dies at once.
+    #[default]
+    InPlace,
+}
+
+/// What becomes of the token and the Secret when the resource is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Every token is revoked and the Secret is removed.
+    #[default]
+    Revoke,
+    /// The token and its Secret stay as they are.
+    Retain,
+}

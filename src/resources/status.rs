@@ -1,0 +1,149 @@
+//! The status of a key: a projection that can be rebuilt. It holds no value and no digest of one.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator knows of a key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyStatus {
+    /// `metadata.generation` that this status speaks of; -1 before the operator has seen the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Highest `spec.rotation.generation` that has been acted on. It never falls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_rotation_generation: Option<i64>,
+    /// The token whose value the Secret holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStatus>,
+    /// Tokens that were replaced and are still to be revoked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<Superseded>,
+    /// The operation under way. Internal: it is the record that makes a crash safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// The Secret as it was last written and checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretStatus>,
+    /// When the Secret last received a new value, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rotation: Option<LastRotation>,
+    /// When the value will next be replaced, as far as that is known: before its token expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Time>,
+    /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// A token as the token API told of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    /// The token API's id.
+    pub id: String,
+    /// Full name of the token in the console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// First characters of the value, as the token API shows them. Absent where it shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// When the token was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+    /// When the token was last rotated in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<Time>,
+    /// When the token expires. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// A token that another one replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Superseded {
+    /// The token API's id.
+    pub id: String,
+    /// First characters of its value, as the token API shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// When it was superseded.
+    pub since: Time,
+    /// It is revoked at this time or as soon as possible after it.
+    pub revoke_after: Time,
+}
+
+/// An operation at the token API whose outcome isn't recorded yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// Random, never used twice.
+    pub id: String,
+    /// What is asked of the token API.
+    pub kind: OperationKind,
+    /// Name of the token that a Create makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_name: Option<String>,
+    /// Id of the token that a Rotate rotates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// Why.
+    pub reason: OperationReason,
+    /// `spec.rotation.generation` that this operation satisfies.
+    pub generation: i64,
+}
+
+/// What an operation asks of the token API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OperationKind {
+    /// A new token.
+    Create,
+    /// A new value for a token that lives; the old value dies at once.
+    Rotate,
+}
+
+/// Why a new value is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum OperationReason {
+    /// The resource had no token yet.
+    Created,
+    /// `spec.rotation.generation` was raised.
+    GenerationRaised,
+    /// The token was about to expire.
+    Expiring,
+    /// The Secret was missing.
+    SecretMissing,
+    /// The Secret no longer held the value that the operator wrote.
+    SecretChanged,
+    /// The status had lost its token.
+    StatusLost,
+    /// The outcome of the operation before this one couldn't be learned.
+    OutcomeUnknown,
+}
+
+/// The Secret that holds the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretStatus {
+    /// Its name.
+    pub name: String,
+    /// The data key of the value.
+    pub key: String,
+    /// Its resourceVersion when it was last written or checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<String>,
+}
+
+/// The last change of the value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRotation {
+    /// When the operator recorded it.
+    pub time: Time,
+    /// Why it was made.
+    pub reason: OperationReason,
+    /// `spec.rotation.generation` that it satisfied.
+    pub generation: i64,
+}
