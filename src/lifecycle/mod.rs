@@ -3,7 +3,23 @@
 //! Nothing here does I/O, reads a clock or draws a random number: whoever calls says what is so, and performs the step
 //! that comes back.
 
+mod clauses;
+mod decide;
+mod deletion;
+pub mod desired;
+pub mod duration;
 pub mod listing;
+pub mod memory;
+#[cfg(test)]
+mod model;
 pub mod naming;
+pub mod observed;
+mod recovery;
+pub mod status;
+pub mod step;
+pub mod template;
 pub mod time;
 pub mod token;
+mod upkeep;
+
+pub use decide::decide;

@@ -36,6 +36,12 @@ impl TokenId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id as the text that statuses hold.
+    #[must_use]
+    pub const fn as_string(&self) -> &String {
+        &self.0
+    }
 }
 
 impl fmt::Display for TokenId {

@@ -119,8 +119,6 @@ pub enum OperationReason {
     SecretChanged,
     /// The status had lost its token.
     StatusLost,
-    /// The outcome of the operation before this one couldn't be learned.
-    OutcomeUnknown,
 }
 
 /// The Secret that holds the value.

@@ -1,0 +1,201 @@
+//! `decide`: from everything that was observed to the next step.
+//!
+//! Read with the design's section 2; each branch carries out one of its clauses. The order is: finish what this process
+//! has under way, then deletion, then recovery of what another process left, then upkeep.
+
+use crate::resources::{DeletionPolicy, Operation, OperationKind, OperationReason};
+
+use super::clauses::Clauses;
+use super::memory::{Flight, Stage};
+use super::naming::Tag;
+use super::observed::{Observed, SecretView};
+use super::status::{self, Reason, Verdict};
+use super::step::{Call, Closes, Step};
+use super::time::{Monotonic, later};
+use super::{deletion, recovery, upkeep};
+
+/// The next step of a key.
+#[must_use]
+pub fn decide(observed: &Observed) -> Step {
+    decide_under(observed, &Clauses::ALL)
+}
+
+/// The next step under some of the clauses.
+pub(super) fn decide_under(observed: &Observed, clauses: &Clauses) -> Step {
+    if let Some(flight) = &observed.memory.flight {
+        return fly(observed, flight, clauses);
+    }
+    if observed.resource.deleting {
+        return deletion::decide(observed, clauses);
+    }
+    if !observed.resource.finalizer {
+        return if observed.draining { rest() } else { Step::AddFinalizer };
+    }
+    match &observed.resource.status.operation {
+        Some(operation) => recovery::decide(observed, operation, clauses),
+        None => upkeep::decide(observed, clauses),
+    }
+}
+
+/// Nothing to do until something changes.
+pub(super) const fn rest() -> Step {
+    Step::Rest { until: None }
+}
+
+/// Nothing to do until `until`.
+pub(super) const fn rest_until(until: Monotonic) -> Step {
+    Step::Rest { until: Some(until) }
+}
+
+/// Steps 3 to 5: an operation that this process carries out. Neither shutdown nor deletion cancels it.
+fn fly(observed: &Observed, flight: &Flight, clauses: &Clauses) -> Step {
+    let operation = &flight.operation;
+    let recorded = observed.resource.status.operation.as_ref();
+    let still_ours = recorded.is_some_and(|recorded| recorded.id == operation.id);
+    let going = observed.resource.deleting;
+    match &flight.stage {
+        Stage::Recorded => {
+            if observed.now.mono.since(flight.started) > observed.timing.send_within {
+                return Step::LetGo;
+            }
+            Step::Call(call(observed, operation))
+        }
+        Stage::Answered(_) if !clauses.intent_before_call && !still_ours => {
+            let status = status::with_intent(observed, operation, observed.resource.status.clone());
+            Step::Record { operation: operation.clone(), status: Box::new(status) }
+        }
+        Stage::Answered(facts) if !clauses.version_before_intent => match &observed.secret {
+            SecretView::Absent { live: true } => write_again(None, facts, operation),
+            SecretView::Ours(secret) if secret.live => {
+                write_again(Some(secret.version.clone()), facts, operation)
+            }
+            _ => Step::ReadSecret,
+        },
+        Stage::Answered(facts) => {
+            if observed.now.mono.since(flight.started) > observed.timing.write_patience {
+                return Step::Drop;
+            }
+            Step::WriteSecret {
+                version: flight.secret_version.clone(),
+                facts: facts.clone(),
+                operation: operation.clone(),
+            }
+        }
+        Stage::Conflicted(_) => Step::ReadSecret,
+        Stage::SecretReread(_) => Step::ReadResource,
+        Stage::Reread(facts) | Stage::Written(facts, _) if going && still_ours => {
+            give_back(operation, facts.id.as_str())
+        }
+        Stage::Reread(_) | Stage::Written(..) if !still_ours => Step::Drop,
+        Stage::Reread(facts) => match &observed.secret {
+            SecretView::Absent { .. } => write_again(None, facts, operation),
+            SecretView::Ours(secret) => write_again(Some(secret.version.clone()), facts, operation),
+            SecretView::Foreign { .. } | SecretView::Unread => Step::Drop,
+        },
+        Stage::Written(facts, version) => Step::WriteStatus {
+            status: Box::new(status::with_commit(observed, operation, facts, version)),
+            closes: Closes::Commit { repair: is_repair(operation.reason) },
+        },
+        Stage::Abandoned(facts) => give_back(operation, facts.id.as_str()),
+    }
+}
+
+fn write_again(version: Option<String>, facts: &super::token::TokenFacts, operation: &Operation) -> Step {
+    Step::WriteSecret { version, facts: facts.clone(), operation: operation.clone() }
+}
+
+/// What this process created is revoked; what it rotated is the resource's token, which deletion sees to.
+fn give_back(operation: &Operation, id: &str) -> Step {
+    match operation.kind {
+        OperationKind::Create => Step::RevokeCreated { id: id.to_owned() },
+        OperationKind::Rotate => Step::Drop,
+    }
+}
+
+/// Whether an operation for this reason repairs the Secret.
+pub(super) fn is_repair(reason: OperationReason) -> bool {
+    matches!(
+        reason,
+        OperationReason::SecretMissing | OperationReason::SecretChanged | OperationReason::StatusLost
+    )
+}
+
+/// The call of an operation.
+fn call(observed: &Observed, operation: &Operation) -> Call {
+    if let (OperationKind::Rotate, Some(id)) = (operation.kind, &operation.token_id) {
+        return Call::Rotate { id: id.clone() };
+    }
+    let life = observed.resource.desired.as_ref().ok().and_then(|desired| desired.expires_after);
+    Call::Create {
+        name: operation.token_name.clone().unwrap_or_default(),
+        expires_at: life.map(|life| later(observed.now.wall, life)),
+    }
+}
+
+/// An operation that makes a new token.
+pub(super) fn create(observed: &Observed, reason: OperationReason) -> Operation {
+    let desired = observed.resource.desired.as_ref();
+    let head = desired.map_or("", |desired| desired.head.as_str());
+    let tag = Tag { owner: observed.owner.clone(), operation: observed.fresh_id.clone() };
+    Operation {
+        id: observed.fresh_id.as_str().to_owned(),
+        kind: OperationKind::Create,
+        token_name: Some(tag.name(head, observed.name_limit)),
+        token_id: None,
+        reason,
+        generation: next_generation(observed),
+    }
+}
+
+/// An operation that rotates the token `id`.
+pub(super) fn rotate(observed: &Observed, id: &str) -> Operation {
+    Operation {
+        id: observed.fresh_id.as_str().to_owned(),
+        kind: OperationKind::Rotate,
+        token_name: None,
+        token_id: Some(id.to_owned()),
+        reason: OperationReason::GenerationRaised,
+        generation: next_generation(observed),
+    }
+}
+
+/// The generation that an operation begun now satisfies: what the spec says, but the mark never falls.
+fn next_generation(observed: &Observed) -> i64 {
+    let asked = observed.resource.desired.as_ref().map_or(0, |desired| desired.generation);
+    asked.max(observed.resource.status.observed_rotation_generation.unwrap_or(0))
+}
+
+/// Shows `verdict`; once it is shown, `otherwise`. Status is written only when it differs.
+pub(super) fn show(observed: &Observed, verdict: &Verdict, otherwise: Step) -> Step {
+    let mut status = observed.resource.status.clone();
+    status::set_conditions(&mut status, verdict, observed.resource.generation, observed.now.wall);
+    write_if_changed(observed, status, otherwise)
+}
+
+/// Writes `status` if it differs from what is stored; otherwise `otherwise`.
+pub(super) fn write_if_changed(
+    observed: &Observed,
+    status: crate::resources::KeyStatus,
+    otherwise: Step,
+) -> Step {
+    if status == observed.resource.status {
+        otherwise
+    } else {
+        Step::WriteStatus { status: Box::new(status), closes: Closes::Nothing }
+    }
+}
+
+/// Whether tokens and Secret outlive the resource.
+pub(super) fn retains(observed: &Observed) -> bool {
+    observed.resource.deletion_policy == DeletionPolicy::Retain
+}
+
+/// The verdict on something that failed.
+pub(super) fn failed(reason: Reason, ready: bool, terminal: bool, message: &str) -> Verdict {
+    let reason = if ready { Reason::RotationPending } else { reason };
+    if terminal {
+        Verdict::stalled(ready, reason, message)
+    } else {
+        Verdict::reconciling(ready, reason, message)
+    }
+}

@@ -1,0 +1,144 @@
+//! What a spec asks for, checked once. Behind this point no field is checked again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::resources::{DeletionPolicy, RotationStrategy, SpecParts};
+
+use super::duration;
+use super::template::Template;
+
+/// The data key of the value unless the spec names one; the vendor's gateway chart reads it by this name.
+pub const DEFAULT_SECRET_KEY: &str = "api-key";
+
+/// How long a superseded token lives on unless the spec says otherwise.
+const DEFAULT_GRACE: Duration = Duration::from_secs(3_600);
+
+/// Domain of the operator's own labels and annotations.
+const OWN_DOMAIN: &str = "keeptrusts.com";
+
+/// A spec that was checked, its defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Head of token names.
+    pub head: String,
+    /// Team of the token.
+    pub team_id: Option<String>,
+    /// Description of the token.
+    pub description: Option<String>,
+    /// Gateway of the token.
+    pub gateway_id: Option<String>,
+    /// How long a token lives.
+    pub expires_after: Option<Duration>,
+    /// Name of the Secret.
+    pub secret_name: String,
+    /// Data key of the value.
+    pub secret_key: String,
+    /// Labels of the Secret.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the Secret.
+    pub annotations: BTreeMap<String, String>,
+    /// Further data of the Secret.
+    pub data: BTreeMap<String, Template>,
+    /// Rotation generation asked for.
+    pub generation: i64,
+    /// How a rotation is done.
+    pub strategy: RotationStrategy,
+    /// How long a superseded token lives on.
+    pub grace: Duration,
+    /// What becomes of token and Secret on deletion.
+    pub deletion_policy: DeletionPolicy,
+    /// Whether new operations wait.
+    pub suspend: bool,
+}
+
+/// The spec asks for something that can't be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("spec.{field} {problem}")]
+pub struct InvalidSpec {
+    /// Path of the field below `spec`.
+    pub field: String,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSpec {
+    InvalidSpec { field: field.into(), problem: problem.to_string() }
+}
+
+/// The name of a resource's Secret. Cleanup needs it without a valid spec.
+#[must_use]
+pub fn secret_name<'a>(parts: &SpecParts<'a>, resource: &'a str) -> &'a str {
+    parts.secret.and_then(|secret| secret.name.as_deref()).unwrap_or(resource)
+}
+
+impl Desired {
+    /// Checks the spec of the resource called `resource`. The API server's rules have refused most of what is refused
+    /// here; an object stored before a rule existed comes this far.
+    ///
+    /// # Errors
+    /// With the field and what would be right, if the spec can't be acted on.
+    pub fn parse(parts: &SpecParts<'_>, resource: &str) -> Result<Self, InvalidSpec> {
+        let token = parts.token.cloned().unwrap_or_default();
+        let rotation = parts.rotation.cloned().unwrap_or_default();
+        let template = parts.secret.and_then(|secret| secret.template.clone()).unwrap_or_default();
+        let secret_key = parts.secret.and_then(|secret| secret.key.as_deref()).unwrap_or(DEFAULT_SECRET_KEY);
+        let read = |field: &str, text: &Option<String>| {
+            text.as_deref().map(duration::parse).transpose().map_err(|error| invalid(field, error))
+        };
+        let expires_after = read("token.expiresAfter", &token.expires_after)?;
+        let grace = read("rotation.grace", &rotation.grace)?.unwrap_or(DEFAULT_GRACE);
+        let generation = rotation.generation.unwrap_or(0);
+        if generation < 0 {
+            return Err(invalid("rotation.generation", "must be 0 or more"));
+        }
+        for (field, map) in [("labels", &template.labels), ("annotations", &template.annotations)] {
+            if let Some(key) = map.keys().find(|key| is_own(key)) {
+                let field = format!("secret.template.{field}");
+                return Err(invalid(
+                    field,
+                    format!("may not set {key}: keys under {OWN_DOMAIN}/ are the operator's"),
+                ));
+            }
+        }
+        let mut data = BTreeMap::new();
+        for (key, text) in template.data {
+            let field = format!("secret.template.data[{key}]");
+            if key == secret_key {
+                return Err(invalid(
+                    field,
+                    "is the key that holds the value: rename it, or set another spec.secret.key",
+                ));
+            }
+            let template = Template::parse(&text).map_err(|error| invalid(&field, error))?;
+            if template.wants_gateway_id() && parts.gateway_id.is_none() {
+                return Err(invalid(field, "asks for $(gatewayId), but spec.token.gatewayId isn't set"));
+            }
+            data.insert(key, template);
+        }
+        Ok(Self {
+            head: token.name.unwrap_or_else(|| resource.to_owned()),
+            team_id: token.team_id,
+            description: token.description,
+            gateway_id: parts.gateway_id.map(ToOwned::to_owned),
+            expires_after,
+            secret_name: secret_name(parts, resource).to_owned(),
+            secret_key: secret_key.to_owned(),
+            labels: template.labels,
+            annotations: template.annotations,
+            data,
+            generation,
+            strategy: rotation.strategy.unwrap_or_default(),
+            grace,
+            deletion_policy: parts.deletion_policy.unwrap_or_default(),
+            suspend: parts.suspend.unwrap_or_default(),
+        })
+    }
+}
+
+/// Whether a label or annotation is in the operator's own domain.
+fn is_own(key: &str) -> bool {
+    key.split_once('/').is_some_and(|(domain, _)| {
+        domain.strip_suffix(OWN_DOMAIN).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
+    })
+}

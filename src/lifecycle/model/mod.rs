@@ -1,0 +1,9 @@
+//! A model of the world around `decide`: an API server, a token API with lost and late calls and lagging lists, and two
+//! processes that may die after any step. It runs the shipped `decide`, not a copy, and checks the invariants.
+//!
+//! What it leaves out: one key; quotas, admission and RBAC (they only refuse); values that the API never tells.
+
+mod process;
+mod random;
+mod traces;
+mod world;

@@ -1,0 +1,281 @@
+//! Random schedules of two processes under faults, shrunk by proptest to the shortest one that fails.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::lifecycle::clauses::Clauses;
+use crate::lifecycle::step::Step;
+use crate::resources::{DeletionPolicy, KeyStatus};
+
+use super::process::{Fault, Process};
+use super::world::World;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A process takes so many steps without a fault.
+    Run(usize, usize),
+    /// A process takes a step with a fault.
+    Fault(usize, Fault),
+    /// Time goes on.
+    Tick(u64),
+    /// A call in flight arrives.
+    Land(usize),
+    /// A process's next pass begins with an old cache.
+    Stale(usize),
+    /// A process receives a list that lags.
+    List(usize, u64),
+    RaiseGeneration,
+    DeleteSecret,
+    EditSecret,
+    AnnotateSecret,
+    /// Somebody writes another's token into the Secret's record.
+    ForgeRecord,
+    WipeStatus,
+    /// `kubectl replace`: the finalizer is gone.
+    WipeFinalizer,
+    ToggleSuspend,
+    Delete,
+    DeleteRetaining,
+}
+
+pub(super) struct Run {
+    pub world: World,
+    pub processes: [Process; 2],
+    pub clauses: Clauses,
+}
+
+impl Run {
+    pub(super) fn new(clauses: Clauses) -> Self {
+        Self { world: World::new(), processes: [Process::default(), Process::default()], clauses }
+    }
+
+    /// One step of a process, without a fault.
+    pub(super) fn step(&mut self, process: usize) -> Option<Step> {
+        self.fault(process, Fault::None)
+    }
+
+    pub(super) fn fault(&mut self, process: usize, fault: Fault) -> Option<Step> {
+        self.processes[process].act(&mut self.world, &self.clauses, fault, 0)
+    }
+
+    /// Changes the resource as a client does.
+    fn edit(&mut self, edit: impl FnOnce(&mut crate::lifecycle::model::world::Resource)) {
+        let version = self.world.bump();
+        if let Some(resource) = &mut self.world.resource {
+            edit(resource);
+            resource.version = version;
+        }
+    }
+
+    pub(super) fn happen(&mut self, event: &Event) {
+        match *event {
+            Event::Run(process, steps) => {
+                for _ in 0..steps {
+                    self.step(process);
+                }
+            }
+            Event::Fault(process, fault) => {
+                self.fault(process, fault);
+            }
+            Event::Tick(seconds) => self.world.tick(seconds),
+            Event::Land(at) => {
+                if at < self.world.in_flight.len() {
+                    self.world.land(at);
+                }
+            }
+            Event::Stale(process) => self.processes[process].stale = true,
+            Event::List(process, lag) => {
+                let listing = self.world.list(lag);
+                self.processes[process].receive(listing, &self.world);
+            }
+            Event::RaiseGeneration => {
+                self.world.allowed += 1;
+                self.edit(|resource| {
+                    resource.asked += 1;
+                    resource.generation += 1;
+                });
+            }
+            Event::DeleteSecret => {
+                self.world.allowed += 1;
+                self.world.tampered = true;
+                self.world.secret = None;
+            }
+            Event::EditSecret => {
+                self.world.allowed += 1;
+                self.world.tampered = true;
+                let version = self.world.bump();
+                if let Some(secret) = &mut self.world.secret {
+                    secret.edited = true;
+                    secret.version = version;
+                }
+            }
+            Event::AnnotateSecret => {
+                let version = self.world.bump();
+                if let Some(secret) = &mut self.world.secret {
+                    secret.version = version;
+                }
+            }
+            Event::ForgeRecord => {
+                self.world.allowed += 1;
+                self.world.tampered = true;
+                let version = self.world.bump();
+                let operation =
+                    self.world.resource.as_ref().and_then(|r| Some(r.status.operation.as_ref()?.id.clone()));
+                if let Some(secret) = &mut self.world.secret {
+                    secret.record.token.id = crate::lifecycle::token::TokenId::parse("tok_foreign").unwrap();
+                    secret.record.operation = operation.unwrap_or_default();
+                    secret.version = version;
+                }
+            }
+            Event::WipeStatus => {
+                self.world.allowed += 2;
+                self.edit(|resource| {
+                    resource.status = KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() };
+                });
+            }
+            Event::WipeFinalizer => {
+                if self.world.resource.as_ref().is_some_and(|resource| !resource.deleting) {
+                    self.edit(|resource| resource.finalizer = false);
+                }
+            }
+            Event::ToggleSuspend => self.edit(|resource| {
+                resource.suspend = !resource.suspend;
+                resource.generation += 1;
+            }),
+            Event::Delete | Event::DeleteRetaining => {
+                if !self.world.resource.as_ref().is_some_and(|resource| resource.finalizer) {
+                    return;
+                }
+                self.edit(|resource| {
+                    resource.deleting = true;
+                    resource.generation += 1;
+                    if matches!(event, Event::DeleteRetaining) {
+                        resource.policy = DeletionPolicy::Retain;
+                    }
+                });
+            }
+        }
+    }
+
+    /// Faults stop. Both processes go on until nothing happens any more; then the invariants at rest are checked.
+    pub(super) fn settle(&mut self) {
+        if self.world.resource.as_ref().is_some_and(|resource| resource.suspend) {
+            self.happen(&Event::ToggleSuspend);
+        }
+        let mut quiet = 0;
+        for _ in 0..400 {
+            let before = (self.world.writes, self.world.mints);
+            for process in 0..2 {
+                self.happen(&Event::List(process, 0));
+                for _ in 0..60 {
+                    if matches!(self.step(process), None | Some(Step::Rest { .. })) {
+                        break;
+                    }
+                }
+            }
+            // Longer than any grace or lag; a repair may have to wait for an hour.
+            self.world.tick(if quiet > 4 { 1_000 } else { 20 });
+            quiet = if before == (self.world.writes, self.world.mints) { quiet + 1 } else { 0 };
+            if quiet > 10 {
+                break;
+            }
+        }
+        if quiet <= 10 {
+            self.world.violate("I6: it never comes to rest");
+        }
+        self.world.check_at_rest();
+    }
+
+    /// Runs a schedule to its end, or to the first violation.
+    pub(super) fn play(&mut self, events: &[Event]) -> Result<(), String> {
+        for event in events {
+            self.happen(event);
+            if let Some(violation) = self.world.violations.first() {
+                return Err(violation.clone());
+            }
+        }
+        self.settle();
+        self.world.violations.first().map_or(Ok(()), |violation| Err(violation.clone()))
+    }
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::CrashBefore),
+        Just(Fault::CrashAfter),
+        Just(Fault::LostAnswer),
+        Just(Fault::Late),
+        Just(Fault::Refused),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let process = 0..2_usize;
+    prop_oneof![
+        16 => (process.clone(), 1..9_usize).prop_map(|(process, steps)| Event::Run(process, steps)),
+        5 => (process.clone(), fault()).prop_map(|(process, fault)| Event::Fault(process, fault)),
+        6 => prop_oneof![Just(1), Just(4), Just(21), Just(40)].prop_map(Event::Tick),
+        1 => (0..2_usize).prop_map(Event::Land),
+        1 => process.clone().prop_map(Event::Stale),
+        2 => (process, 0..14_u64).prop_map(|(process, lag)| Event::List(process, lag)),
+        2 => Just(Event::RaiseGeneration),
+        1 => Just(Event::DeleteSecret),
+        1 => Just(Event::EditSecret),
+        1 => Just(Event::AnnotateSecret),
+        1 => Just(Event::ForgeRecord),
+        1 => Just(Event::WipeFinalizer),
+        1 => Just(Event::ToggleSuspend),
+        1 => prop_oneof![Just(Event::Delete), Just(Event::DeleteRetaining)],
+    ]
+}
+
+/// Explores `cases` schedules; the error holds the shortest schedule that fails.
+fn explore(clauses: Clauses, cases: u32) -> Result<(), String> {
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    // The same schedules each time: a failure can be looked into, and a pass means the same tomorrow.
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[42; 32]);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let schedules = (proptest::collection::vec(event(), 1..60), any::<bool>());
+    runner
+        .run(&schedules, |(events, new_id)| {
+            let mut run = Run::new(clauses);
+            run.world.new_id_on_rotate = new_id;
+            run.play(&events).map_err(TestCaseError::fail)
+        })
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_protocol_keeps_its_invariants_under_any_schedule() {
+    if let Err(failure) = explore(Clauses::ALL, 20_000) {
+        panic!("{failure}");
+    }
+}
+
+/// A protocol that lacks a clause fails: the exploration would notice.
+fn is_refuted(clauses: Clauses) {
+    let failure =
+        explore(clauses, 200_000).expect_err("the exploration must refute a protocol without this clause");
+    println!("{failure}");
+}
+
+#[test]
+fn a_call_before_its_intent_is_refuted() {
+    is_refuted(Clauses { intent_before_call: false, ..Clauses::ALL });
+}
+
+#[test]
+fn a_version_read_just_before_the_write_is_refuted() {
+    is_refuted(Clauses { version_before_intent: false, ..Clauses::ALL });
+}
+
+#[test]
+fn a_recovery_that_rotates_is_refuted() {
+    is_refuted(Clauses { recovery_creates: false, ..Clauses::ALL });
+}
+
+#[test]
+fn a_deletion_that_does_not_wait_is_refuted() {
+    is_refuted(Clauses { deletion_waits: false, ..Clauses::ALL });
+}

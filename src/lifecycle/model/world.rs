@@ -1,0 +1,336 @@
+//! The API server and the token API, as far as one key is concerned. Every method is atomic.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::lifecycle::listing::Listing;
+use crate::lifecycle::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
+use crate::lifecycle::observed::{Record, Timing};
+use crate::lifecycle::status::is_ready;
+use crate::lifecycle::step::Call;
+use crate::lifecycle::time::{Monotonic, Now};
+use crate::lifecycle::token::{TokenFacts, TokenId};
+use crate::resources::{DeletionPolicy, KeyKind, KeyStatus};
+
+/// Grace of the model's key, in seconds.
+pub(super) const GRACE: u64 = 30;
+
+/// Where the wall clock starts.
+const EPOCH: i64 = 1_800_000_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    pub version: u64,
+    pub generation: i64,
+    pub asked: i64,
+    pub deleting: bool,
+    pub finalizer: bool,
+    pub policy: DeletionPolicy,
+    pub suspend: bool,
+    pub status: KeyStatus,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Secret {
+    pub version: u64,
+    pub record: Record,
+    /// Which value it holds.
+    pub value: u64,
+    /// Somebody else changed the value.
+    pub edited: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Token {
+    pub id: String,
+    pub name: String,
+    /// Which value it accepts.
+    pub value: u64,
+    pub created: u64,
+    pub revoked: Option<u64>,
+    pub ours: bool,
+    pub expires: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    pub call: Call,
+    pub land_by: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub clock: u64,
+    pub versions: u64,
+    pub resource: Option<Resource>,
+    pub secret: Option<Secret>,
+    pub tokens: Vec<Token>,
+    pub in_flight: Vec<InFlight>,
+    /// O7: a rotation gives its token a new id.
+    pub new_id_on_rotate: bool,
+    pub timing: Timing,
+    pub ids: u64,
+    /// Calls that made a token or a value.
+    pub mints: u64,
+    /// How many mints the history accounts for (I8).
+    pub allowed: u64,
+    /// The token whose value was last written into the Secret: workloads may be using it.
+    pub in_use: Option<String>,
+    /// When each token's value was replaced in the Secret by another one's, and whether it may die at once.
+    pub replaced: Vec<(String, u64, bool)>,
+    /// The Secret was deleted or changed by somebody else, and hasn't been written since.
+    pub tampered: bool,
+    /// Status or record were forged: what they say isn't checked, only what is done about it.
+    pub violations: Vec<String>,
+    /// Kubernetes writes.
+    pub writes: u64,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let timing = Timing::new(Duration::from_secs(10), Duration::from_secs(15));
+        let resource = Resource {
+            version: 1,
+            generation: 1,
+            asked: 0,
+            deleting: false,
+            finalizer: false,
+            policy: DeletionPolicy::Revoke,
+            suspend: false,
+            status: KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() },
+        };
+        let somebody = Tag {
+            owner: Owner { uid: UidTag::new("another"), ..Self::owner() },
+            operation: OperationId::from_random([7; 10]),
+        };
+        let foreign = Token {
+            id: "tok_foreign".to_owned(),
+            name: somebody.name("foreign", 63),
+            value: 1_000_000,
+            created: 0,
+            revoked: None,
+            ours: false,
+            expires: None,
+        };
+        Self {
+            clock: 1_000,
+            versions: 1,
+            resource: Some(resource),
+            secret: None,
+            tokens: vec![foreign],
+            in_flight: Vec::new(),
+            new_id_on_rotate: false,
+            timing,
+            ids: 0,
+            mints: 0,
+            allowed: 1,
+            in_use: None,
+            replaced: Vec::new(),
+            tampered: false,
+            violations: Vec::new(),
+            writes: 0,
+        }
+    }
+
+    pub(super) fn installation() -> Installation {
+        Installation::new("cluster", "default")
+    }
+
+    pub(super) fn owner() -> Owner {
+        Owner {
+            installation: Self::installation(),
+            place: Place::new(KeyKind::Access, "shop", "checkout"),
+            uid: UidTag::new("uid"),
+        }
+    }
+
+    pub(super) fn now(&self) -> Now {
+        let wall = Timestamp::from_second(EPOCH + i64::try_from(self.clock).unwrap()).unwrap();
+        Now { wall, mono: Monotonic(Duration::from_secs(self.clock)) }
+    }
+
+    pub(super) fn fresh_id(&mut self) -> OperationId {
+        self.ids += 1;
+        let mut bytes = [0; 10];
+        bytes[..8].copy_from_slice(&self.ids.to_be_bytes());
+        OperationId::from_random(bytes)
+    }
+
+    pub(super) fn bump(&mut self) -> u64 {
+        self.versions += 1;
+        self.versions
+    }
+
+    pub(super) fn violate(&mut self, what: impl Into<String>) {
+        self.violations.push(what.into());
+    }
+
+    /// Time goes on; calls in flight land by their time.
+    pub(super) fn tick(&mut self, seconds: u64) {
+        let end = self.clock + seconds;
+        while let Some(at) = self.in_flight.iter().position(|flight| flight.land_by <= end) {
+            self.clock = self.clock.max(self.in_flight[at].land_by);
+            self.land(at);
+        }
+        self.clock = end;
+    }
+
+    /// A call in flight arrives.
+    pub(super) fn land(&mut self, at: usize) {
+        let flight = self.in_flight.remove(at);
+        let _nobody_hears = self.perform(&flight.call);
+    }
+
+    /// The token API carries out a call.
+    pub(super) fn perform(&mut self, call: &Call) -> Option<(TokenFacts, u64)> {
+        self.mints += 1;
+        let value = self.mints;
+        match call {
+            Call::Create { name, expires_at } => {
+                let id = format!("tok_{value}");
+                self.tokens.push(Token {
+                    id: id.clone(),
+                    name: name.clone(),
+                    value,
+                    created: self.clock,
+                    revoked: None,
+                    ours: true,
+                    expires: *expires_at,
+                });
+                Some((self.facts(&id)?, value))
+            }
+            Call::Rotate { id } => {
+                let at = self.tokens.iter().position(|token| token.id == *id && token.revoked.is_none());
+                let Some(at) = at else {
+                    self.mints -= 1;
+                    return None;
+                };
+                if !self.tokens[at].ours {
+                    self.violate(format!("I5: {id} isn't ours and was rotated"));
+                }
+                if self.new_id_on_rotate {
+                    let id = format!("tok_{value}");
+                    let old = self.tokens[at].clone();
+                    self.tokens[at].revoked = Some(self.clock);
+                    self.tokens.push(Token { id: id.clone(), value, created: self.clock, ..old });
+                    return Some((self.facts(&id)?, value));
+                }
+                self.tokens[at].value = value;
+                Some((self.facts(id)?, value))
+            }
+        }
+    }
+
+    fn facts(&self, id: &str) -> Option<TokenFacts> {
+        let token = self.tokens.iter().find(|token| token.id == id)?;
+        Some(TokenFacts {
+            id: TokenId::parse(id).ok()?,
+            name: Some(token.name.clone()),
+            prefix: Some(format!("kt_live_{}", token.value)),
+            created_at: None,
+            rotated_at: None,
+            expires_at: token.expires,
+        })
+    }
+
+    /// A complete list begun now, which lags `lag` seconds behind.
+    pub(super) fn list(&self, lag: u64) -> Listing {
+        let as_of = self.clock.saturating_sub(lag);
+        let tokens: Vec<_> = self
+            .tokens
+            .iter()
+            .filter(|token| token.created <= as_of)
+            .filter_map(|token| Some((self.facts(&token.id)?, token.revoked.is_none_or(|at| at > as_of))))
+            .collect();
+        Listing::new(self.now().mono, &Self::installation(), tokens)
+    }
+
+    /// The token API revokes a token; done if it is dead already.
+    pub(super) fn revoke(&mut self, id: &str) {
+        let deleting = self.resource.as_ref().is_none_or(|resource| resource.deleting);
+        let clock = self.clock;
+        let Some(token) = self.tokens.iter_mut().find(|token| token.id == id) else { return };
+        if token.revoked.is_some() {
+            return;
+        }
+        token.revoked = Some(clock);
+        if !token.ours {
+            self.violate(format!("I5: {id} isn't ours and was revoked"));
+        }
+        if deleting {
+            return;
+        }
+        if self.in_use.as_deref() == Some(id) {
+            self.violate(format!("I3: {id} was revoked before its replacement was in the Secret"));
+        }
+        let early =
+            self.replaced.iter().rev().find(|(old, at, at_once)| old == id && !at_once && clock < at + GRACE);
+        if early.is_some() {
+            self.violate(format!("I3: {id} was revoked before its grace was over"));
+        }
+    }
+
+    /// A value is written into the Secret.
+    pub(super) fn wrote_value(&mut self, id: &str, at_once: bool) {
+        if let Some(old) = self.in_use.replace(id.to_owned()).filter(|old| old != id) {
+            self.replaced.push((old, self.clock, at_once));
+        }
+        self.tampered = false;
+    }
+
+    /// I2: Ready means that the Secret holds the value of a token that lives.
+    pub(super) fn check_ready(&mut self) {
+        let Some(resource) = &self.resource else { return };
+        if !is_ready(&resource.status) || self.tampered || resource.deleting {
+            return;
+        }
+        let lives = self.secret.as_ref().is_some_and(|secret| {
+            self.tokens.iter().any(|token| {
+                token.id == secret.record.token.id.as_str()
+                    && token.value == secret.value
+                    && token.revoked.is_none()
+            })
+        });
+        if !lives {
+            self.violate("I2: Ready is True and the Secret doesn't hold the value of a living token");
+        }
+    }
+
+    /// I1, and with it what must hold at rest.
+    pub(super) fn check_at_rest(&mut self) {
+        let living: Vec<String> =
+            self.tokens.iter().filter(|t| t.ours && t.revoked.is_none()).map(|t| t.id.clone()).collect();
+        let named = |id: &String| match &self.resource {
+            Some(resource) => {
+                resource.status.token.as_ref().is_some_and(|token| token.id == *id)
+                    || resource.status.superseded.iter().any(|entry| entry.id == *id)
+            }
+            None => {
+                self.secret.as_ref().is_some_and(|s| s.record.retained && s.record.token.id.as_str() == id)
+            }
+        };
+        let leaked: Vec<_> = living.iter().filter(|id| !named(id)).cloned().collect();
+        if !leaked.is_empty() {
+            self.violate(format!("I1: {leaked:?} live and nobody names them"));
+        }
+        self.check_ready();
+        if let Some(resource) = &self.resource {
+            let stalled = resource.status.conditions.iter().any(|c| c.type_ == "Stalled");
+            if resource.deleting {
+                self.violate("I7: deletion doesn't come to an end");
+            } else if !is_ready(&resource.status) && !stalled {
+                let conditions = resource.status.conditions.clone();
+                self.violate(format!("I7: neither Ready nor Stalled: {conditions:?}"));
+            } else if resource.status.operation.is_some() {
+                self.violate("I7: an operation is still recorded");
+            } else if !resource.status.superseded.is_empty() && !stalled {
+                self.violate("I7: superseded tokens aren't revoked");
+            }
+        }
+        if self.mints > self.allowed {
+            let (mints, allowed) = (self.mints, self.allowed);
+            self.violate(format!("I8: {mints} mints, {allowed} accounted for"));
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Status as a projection: which conditions hold, and what status becomes at each step of an operation.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::resources::{
+    KeyStatus, LastRotation, Operation, OperationKind, OperationReason, SecretStatus, Superseded, TokenStatus,
+};
+
+use super::observed::Observed;
+use super::time::{later, to_time};
+use super::token::TokenFacts;
+
+/// The most tokens that may await revocation at once. With this bound a status stays far below etcd's limit, beyond
+/// which a write would fail *after* a token was made (review, \[15\]).
+pub const MAX_SUPERSEDED: usize = 8;
+
+/// The longest message of a condition.
+const MAX_MESSAGE: usize = 1_024;
+
+/// Declares the reasons, once: the type, its spelling, what it means and the cure.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident: $meaning:literal, $cure:literal;)*) => {
+        /// Why `Ready` is what it is: a closed list.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// As it stands in a condition.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            /// What a person does about it.
+            #[must_use]
+            pub const fn cure(self) -> &'static str {
+                match self { $(Self::$name => $cure,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Ready: "The Secret holds the value of a living token.", "Nothing is to be done.";
+    Minting: "A token is being made.", "Wait.";
+    Rotating: "The token is being rotated in place: its old value is dead, or may be, and the new one isn't in the Secret yet.", "Wait.";
+    RotationPending: "The rotation that was asked for isn't done yet; the old value lives.", "Wait; the message tells what holds it back.";
+    Suspended: "spec.suspend is true and the key has no living value.", "Set spec.suspend to false.";
+    InvalidSpec: "The spec asks for something that can't be done; the message names the field.", "Change that field.";
+    SecretConflict: "A Secret of the name exists and isn't this resource's. It was left alone and no token was made.", "Make a new resource with another spec.secret.name, or remove the Secret if nobody needs it.";
+    SecretRefused: "The API server refuses the Secret: its namespace is going, a quota is used up, or an admission policy says no. No token was made.", "Read the message; free quota or change what the policy objects to.";
+    SecretMissing: "The Secret is gone; a replacement token is due.", "Wait, and find out who deletes the Secret if it happens again: repairs are spaced further and further apart.";
+    SecretChanged: "The Secret doesn't hold the value that the operator wrote; a replacement token is due.", "Wait, and find out who changes the Secret if it happens again.";
+    Expired: "The token has expired; a replacement is due.", "Wait; the message tells what holds it back.";
+    StatusLost: "The resource's status was lost; a replacement token is due.", "Wait.";
+    OutcomeUnknown: "The token API's answer to the last call was lost. Once the call can no longer arrive, a new token is made and whatever the lost call made is revoked.", "Wait.";
+    CredentialRefused: "The token API refuses the operator's own credential, or what it may do.", "Give the operator a credential that may manage tokens; it is read again as soon as its file changes.";
+    RequestRefused: "The token API refuses the request; the message tells why.", "Change the field that the message is about.";
+    Throttled: "The token API asks the operator to slow down.", "Wait.";
+    ApiUnreachable: "The token API can't be reached or fails.", "Wait, or see to the token API.";
+    NamesAltered: "The token API listed a token under another name than was sent. Tokens can't be recognised by their names any more, so none is made.", "Set a limit on names that the API keeps (--max-token-name-length).";
+    SupersededFull: "Too many superseded tokens await their revocation; no further token is made.", "See why they can't be revoked: the message tells.";
+    RevocationPending: "The resource is being deleted and its tokens can't be revoked yet.", "Wait, or see to what the message tells. To let go without revoking, set spec.deletionPolicy to Retain.";
+}
+
+/// One row of the table of states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The status of `Ready`.
+    pub ready: bool,
+    /// Its reason.
+    pub reason: Reason,
+    /// Its message: no times, no counters, or status would be written for ever.
+    pub message: String,
+    /// Whether `Reconciling` is there.
+    pub reconciling: bool,
+    /// Whether `Stalled` is there: a person must act.
+    pub stalled: bool,
+}
+
+impl Verdict {
+    /// At rest.
+    #[must_use]
+    pub fn ready(message: impl Into<String>) -> Self {
+        Self {
+            ready: true,
+            reason: Reason::Ready,
+            message: message.into(),
+            reconciling: false,
+            stalled: false,
+        }
+    }
+
+    /// Something is under way or will be tried again.
+    #[must_use]
+    pub fn reconciling(ready: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { ready, reason, message: message.into(), reconciling: true, stalled: false }
+    }
+
+    /// A person must act.
+    #[must_use]
+    pub fn stalled(ready: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self { ready, reason, message: message.into(), reconciling: false, stalled: true }
+    }
+
+    /// Deletion is held up. kstatus reads a resource that is being deleted as terminating, whatever stands here.
+    #[must_use]
+    pub fn revocation_pending(message: impl Into<String>) -> Self {
+        Self {
+            ready: false,
+            reason: Reason::RevocationPending,
+            message: message.into(),
+            reconciling: false,
+            stalled: false,
+        }
+    }
+}
+
+/// Whether `Ready` is true in a status.
+#[must_use]
+pub fn is_ready(status: &KeyStatus) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Puts the conditions of `verdict` into `status`. A condition's transition time changes with its status alone.
+pub fn set_conditions(status: &mut KeyStatus, verdict: &Verdict, generation: i64, now: Timestamp) {
+    let Verdict { ready, reason, message, reconciling, stalled } = verdict;
+    let message: String = message.chars().take(MAX_MESSAGE).collect();
+    let wanted = [
+        ("Ready", Some(*ready)),
+        ("Reconciling", reconciling.then_some(true)),
+        ("Stalled", stalled.then_some(true)),
+    ];
+    let old = std::mem::take(&mut status.conditions);
+    for (type_, value) in wanted {
+        let Some(value) = value else { continue };
+        let value = if value { "True" } else { "False" };
+        let since = old
+            .iter()
+            .find(|condition| condition.type_ == type_ && condition.status == value)
+            .map_or_else(|| to_time(now), |condition| condition.last_transition_time.clone());
+        status.conditions.push(Condition {
+            type_: type_.to_owned(),
+            status: value.to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: message.clone(),
+            observed_generation: Some(generation),
+            last_transition_time: since,
+        });
+    }
+    // Conditions that others may have put there stay.
+    status
+        .conditions
+        .extend(old.into_iter().filter(|c| !["Ready", "Reconciling", "Stalled"].contains(&c.type_.as_str())));
+    status.observed_generation = Some(generation);
+}
+
+/// Adds a token to those that are to be revoked, unless it is there already.
+pub fn supersede(
+    status: &mut KeyStatus,
+    id: &str,
+    prefix: Option<String>,
+    now: Timestamp,
+    grace: std::time::Duration,
+) {
+    if status.superseded.iter().all(|entry| entry.id != id) {
+        status.superseded.push(Superseded {
+            id: id.to_owned(),
+            prefix,
+            since: to_time(now),
+            revoke_after: to_time(later(now, grace)),
+        });
+    }
+}
+
+/// Status with the intent of an operation.
+#[must_use]
+pub fn with_intent(observed: &Observed, operation: &Operation, mut status: KeyStatus) -> KeyStatus {
+    let verdict = match operation.kind {
+        OperationKind::Rotate => {
+            Verdict::reconciling(false, Reason::Rotating, "The token is being rotated in place.")
+        }
+        OperationKind::Create => creating(observed, operation.reason),
+    };
+    status.operation = Some(operation.clone());
+    set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
+    status
+}
+
+/// The row of the table that holds while a token is made for `reason`.
+fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
+    match reason {
+        OperationReason::Created => Verdict::reconciling(false, Reason::Minting, "A token is being made."),
+        OperationReason::SecretMissing => Verdict::reconciling(
+            false,
+            Reason::SecretMissing,
+            "The Secret is gone; a replacement token is being made.",
+        ),
+        OperationReason::SecretChanged => Verdict::reconciling(
+            false,
+            Reason::SecretChanged,
+            "The Secret was changed by somebody else; a replacement token is being made.",
+        ),
+        OperationReason::StatusLost => Verdict::reconciling(
+            false,
+            Reason::StatusLost,
+            "Status was lost; a replacement token is being made.",
+        ),
+        OperationReason::Expiring if !expired(observed) => {
+            Verdict::ready("The token is about to expire and is being replaced.")
+        }
+        OperationReason::Expiring => Verdict::reconciling(
+            false,
+            Reason::Expired,
+            "The token has expired; a replacement is being made.",
+        ),
+        OperationReason::GenerationRaised if was_ready(observed) => Verdict::reconciling(
+            true,
+            Reason::RotationPending,
+            "The token can't be rotated in place; a new one is being made.",
+        ),
+        OperationReason::GenerationRaised => Verdict::reconciling(
+            false,
+            Reason::Rotating,
+            "A new token is being made in place of the one that was rotated.",
+        ),
+    }
+}
+
+fn was_ready(observed: &Observed) -> bool {
+    observed.resource.status.operation.is_none() && is_ready(&observed.resource.status)
+}
+
+/// Whether the current token's life is over.
+#[must_use]
+pub fn expired(observed: &Observed) -> bool {
+    let expiry = observed.resource.status.token.as_ref().and_then(|token| token.expires_at.as_ref());
+    expiry.is_some_and(|expiry| expiry.0 <= observed.now.wall)
+}
+
+/// Status once the Secret holds the value of `facts`: the operation is closed and a token that was replaced joins the
+/// superseded ones.
+#[must_use]
+pub fn with_commit(
+    observed: &Observed,
+    operation: &Operation,
+    facts: &TokenFacts,
+    secret_version: &str,
+) -> KeyStatus {
+    let mut status = observed.resource.status.clone();
+    let now = observed.now.wall;
+    let grace = match (&observed.resource.desired, operation.reason) {
+        // The old value is compromised, or dead already.
+        (_, OperationReason::GenerationRaised) | (Err(_), _) => std::time::Duration::ZERO,
+        (Ok(desired), _) => desired.grace,
+    };
+    if let Some(old) = status.token.take().filter(|old| old.id != facts.id.as_str()) {
+        supersede(&mut status, &old.id, old.prefix, now, grace);
+    }
+    // A token never returns from the superseded ones: its own id can't be among them.
+    status.token = Some(TokenStatus {
+        id: facts.id.as_str().to_owned(),
+        name: facts.name.clone(),
+        prefix: facts.prefix.clone(),
+        created_at: facts.created_at.map(to_time),
+        rotated_at: facts.rotated_at.map(to_time),
+        expires_at: facts.expires_at.map(to_time),
+    });
+    status.operation = None;
+    status.observed_rotation_generation =
+        Some(operation.generation.max(status.observed_rotation_generation.unwrap_or(0)));
+    status.last_rotation =
+        Some(LastRotation { time: to_time(now), reason: operation.reason, generation: operation.generation });
+    if let Ok(desired) = &observed.resource.desired {
+        status.secret = Some(SecretStatus {
+            name: desired.secret_name.clone(),
+            key: desired.secret_key.clone(),
+            resource_version: Some(secret_version.to_owned()),
+        });
+    }
+    status.next_rotation = renewal(&status).map(to_time);
+    let verdict = at_rest(observed, &status);
+    set_conditions(&mut status, &verdict, observed.resource.generation, now);
+    status
+}
+
+/// When the current token is to be renewed: at the last third of its life. A life whose beginning the API doesn't tell
+/// began when the value was written.
+#[must_use]
+pub fn renewal(status: &KeyStatus) -> Option<Timestamp> {
+    /// However short an expiry the API sets, tokens aren't made faster than this.
+    const LEAST: i64 = 10;
+    let token = status.token.as_ref()?;
+    let end = token.expires_at.as_ref()?.0.as_second();
+    let told = token.created_at.iter().chain(&token.rotated_at).map(|time| time.0.as_second()).max();
+    let written = status.last_rotation.as_ref().map(|last| last.time.0.as_second());
+    let start = told.or(written)?.min(end);
+    let renew = end - (end - start) / 3;
+    Timestamp::from_second(written.map_or(renew, |written| renew.max(written + LEAST))).ok()
+}
+
+/// The row of the table when nothing is asked. Also says that a lower generation does nothing, and which comes next.
+#[must_use]
+pub fn at_rest(observed: &Observed, status: &KeyStatus) -> Verdict {
+    let seen = status.observed_rotation_generation.unwrap_or(0);
+    match &observed.resource.desired {
+        Ok(desired) if desired.generation < seen => Verdict::ready(format!(
+            "The Secret holds a living value. spec.rotation.generation is {}, but {seen} was acted on already: set it \
+             to {} to rotate.",
+            desired.generation,
+            seen.saturating_add(1),
+        )),
+        Ok(desired) if desired.generation > seen => {
+            Verdict::reconciling(true, Reason::RotationPending, "The rotation that was asked for is due.")
+        }
+        _ => Verdict::ready("The Secret holds a living value."),
+    }
+}

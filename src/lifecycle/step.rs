@@ -1,0 +1,126 @@
+//! The steps: each is one act, and every one may be the last that this process takes.
+
+use jiff::Timestamp;
+
+use crate::resources::{KeyStatus, Operation};
+
+use super::observed::Version;
+use super::time::Monotonic;
+use super::token::TokenFacts;
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing, until something changes or this time has come.
+    Rest {
+        /// When to look again.
+        until: Option<Monotonic>,
+    },
+    /// Put the finalizer on. The reply is a live read of the resource.
+    AddFinalizer,
+    /// Read the Secret from the API server, with its data.
+    ReadSecret,
+    /// Read the resource from the API server.
+    ReadResource,
+    /// Get a complete list that is begun after this time.
+    FreshList {
+        /// When it may begin at the earliest.
+        begun_after: Monotonic,
+    },
+    /// Write the final Secret as a server-side dry run, and remember its version.
+    Preflight,
+    /// Record the intent, by compare-and-swap on the resource's version.
+    Record {
+        /// The operation.
+        operation: Operation,
+        /// The status that holds it.
+        status: Box<KeyStatus>,
+    },
+    /// Call the token API for the flight's operation.
+    Call(Call),
+    /// The operation's time to call is over: it is let go without a call.
+    LetGo,
+    /// Write the value and its record into the Secret.
+    WriteSecret {
+        /// The version that the Secret must have; absent: it must not exist.
+        version: Option<Version>,
+        /// What the record says.
+        facts: TokenFacts,
+        /// The operation whose value it is.
+        operation: Operation,
+    },
+    /// Write status, by compare-and-swap on the resource's version.
+    WriteStatus {
+        /// The new status.
+        status: Box<KeyStatus>,
+        /// What is recorded by it.
+        closes: Closes,
+    },
+    /// Write the Secret anew around the value that it holds.
+    RenderSecret {
+        /// The version that the Secret must have.
+        version: Version,
+    },
+    /// Write the Secret's metadata once, so that a process that holds an older value fails to write it.
+    FenceSecret {
+        /// The version that the Secret must have.
+        version: Version,
+        /// The token for which.
+        id: String,
+    },
+    /// Try the Secret's own value at the token API.
+    ProveLife {
+        /// The token that the Secret names.
+        id: String,
+    },
+    /// Revoke a token.
+    Revoke {
+        /// Its id, verified.
+        id: String,
+    },
+    /// Revoke what this process created for an operation whose resource is going, and let the value go.
+    RevokeCreated {
+        /// The token.
+        id: String,
+    },
+    /// Let the value go: another process has taken the operation over.
+    Drop,
+    /// Mark the Secret as retained and take the ownerReference off.
+    RetainSecret {
+        /// The version that the Secret must have.
+        version: Version,
+    },
+    /// Take the finalizer off, by compare-and-swap on the resource's version.
+    RemoveFinalizer,
+}
+
+/// A call to the token API that isn't repeatable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Make a token.
+    Create {
+        /// Its name.
+        name: String,
+        /// When it is to expire.
+        expires_at: Option<Timestamp>,
+    },
+    /// Rotate a token.
+    Rotate {
+        /// Its id, verified.
+        id: String,
+    },
+}
+
+/// What a status write closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closes {
+    /// Nothing: it shows what is so.
+    Nothing,
+    /// An operation, by its commit.
+    Commit {
+        /// Whether it repaired the Secret.
+        repair: bool,
+    },
+    /// An operation that changed nothing at the token API.
+    Harmless,
+}

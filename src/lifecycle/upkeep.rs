@@ -1,0 +1,457 @@
+//! Upkeep: no operation is recorded and nothing is being deleted. Is a new value needed? May anything be revoked? Does
+//! status say what is so? At rest the answer is no three times, from caches alone.
+
+use crate::resources::{KeyStatus, Operation, OperationReason};
+
+use super::clauses::Clauses;
+use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
+use super::desired::Desired;
+use super::memory::{Life, Retry, Trouble};
+use super::observed::{Contents, Observed, SecretView};
+use super::status::{self, MAX_SUPERSEDED, Reason, Verdict};
+use super::step::Step;
+use super::time::{Monotonic, elapsed, to_time};
+
+/// What stands in status while too many tokens await revocation.
+pub(super) const FULL: &str =
+    "As many superseded tokens await revocation as may; no further token is made until one is gone.";
+
+/// What upkeep finds lacking.
+enum Need {
+    Nothing,
+    /// A new value, for this reason.
+    Value(OperationReason),
+    /// A look, before anything can be said.
+    Look(Step),
+}
+
+pub(super) fn decide(observed: &Observed, clauses: &Clauses) -> Step {
+    let desired = match &observed.resource.desired {
+        Ok(desired) => desired,
+        Err(invalid) => {
+            let ready = status::is_ready(&observed.resource.status);
+            return show(
+                observed,
+                &Verdict::stalled(ready, Reason::InvalidSpec, invalid.to_string()),
+                rest(),
+            );
+        }
+    };
+    if let SecretView::Foreign { owner } = &observed.secret {
+        return show(observed, &conflict(desired, owner), rest());
+    }
+    match need(observed, desired) {
+        Need::Look(step) => step,
+        Need::Value(reason) => obtain(observed, desired, reason, clauses),
+        Need::Nothing => maintain(observed),
+    }
+}
+
+fn conflict(desired: &Desired, owner: &str) -> Verdict {
+    Verdict::stalled(
+        false,
+        Reason::SecretConflict,
+        format!(
+            "Secret {} exists and belongs to {owner}. It was left alone and no token was made: make a resource with \
+             another spec.secret.name, or remove that Secret.",
+            desired.secret_name
+        ),
+    )
+}
+
+/// Whether a new value is needed. What a cache says is looked at again before it counts.
+fn need(observed: &Observed, desired: &Desired) -> Need {
+    let current = &observed.resource.status;
+    let raised = desired.generation > current.observed_rotation_generation.unwrap_or(0);
+    let Some(token) = &current.token else {
+        return match &observed.secret {
+            SecretView::Unread => Need::Look(Step::ReadSecret),
+            SecretView::Ours(_) => Need::Value(OperationReason::StatusLost),
+            _ => Need::Value(OperationReason::Created),
+        };
+    };
+    let secret = match &observed.secret {
+        SecretView::Unread | SecretView::Absent { live: false } => return Need::Look(Step::ReadSecret),
+        SecretView::Absent { live: true } if raised => return Need::Value(OperationReason::GenerationRaised),
+        SecretView::Absent { live: true } => return Need::Value(OperationReason::SecretMissing),
+        SecretView::Foreign { .. } => return Need::Nothing,
+        SecretView::Ours(secret) => secret,
+    };
+    let checked = current.secret.as_ref().and_then(|checked| checked.resource_version.as_ref());
+    let known =
+        checked == Some(&secret.version) && current.observed_generation == Some(observed.resource.generation);
+    match secret.contents {
+        Contents::Unread if !known => return Need::Look(Step::ReadSecret),
+        Contents::Unread | Contents::Current | Contents::Stale | Contents::Changed if raised => {
+            return Need::Value(OperationReason::GenerationRaised);
+        }
+        Contents::Changed => return Need::Value(OperationReason::SecretChanged),
+        Contents::Unread | Contents::Current | Contents::Stale => {}
+    }
+    if secret.record.token.id.as_str() != token.id {
+        // A slow process wrote a token that has been superseded since, or somebody edited the record.
+        return if secret.live {
+            Need::Value(OperationReason::SecretChanged)
+        } else {
+            Need::Look(Step::ReadSecret)
+        };
+    }
+    let due = status::renewal(current).is_some_and(|due| due <= observed.now.wall);
+    if due && (!observed.connection.clock_skewed || status::expired(observed)) {
+        return Need::Value(OperationReason::Expiring);
+    }
+    if secret.contents == Contents::Stale && !observed.draining {
+        return Need::Look(Step::RenderSecret { version: secret.version.clone() });
+    }
+    Need::Nothing
+}
+
+/// Begins an operation, or says what holds it back.
+fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, clauses: &Clauses) -> Step {
+    if desired.suspend {
+        return show(observed, &suspended(observed), tidy(observed));
+    }
+    if let Some(step) = blocked(observed) {
+        return step;
+    }
+    if observed.draining {
+        return rest();
+    }
+    if super::decide::is_repair(reason)
+        && let Some(due) = observed.memory.repairs.not_before().filter(|due| *due > observed.now.mono)
+    {
+        let reason = lacking(reason);
+        let verdict = Verdict::reconciling(
+            false,
+            reason,
+            format!("{} Repairs are spaced further and further apart.", reason.meaning()),
+        );
+        return show(observed, &verdict, rest_until(due));
+    }
+    // The token that is replaced needs a place, and one more must stay free for a recovery.
+    if observed.resource.status.superseded.len() + 2 > MAX_SUPERSEDED {
+        let verdict = Verdict::stalled(holds_living_value(observed), Reason::SupersededFull, FULL);
+        return show(observed, &verdict, tidy(observed));
+    }
+    let operation = match operation(observed, reason) {
+        Ok(operation) => operation,
+        Err(step) => return step,
+    };
+    if observed.memory.preflight.is_none() {
+        return Step::Preflight;
+    }
+    let mut status = status::with_intent(observed, &operation, observed.resource.status.clone());
+    if !clauses.intent_before_call {
+        status.operation = None;
+    }
+    Step::Record { operation, status: Box::new(status) }
+}
+
+/// Which operation brings a new value. A token is rotated only if it is known to be ours.
+fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, Step> {
+    let token = observed.resource.status.token.as_ref();
+    let (OperationReason::GenerationRaised, Some(token)) = (reason, token) else {
+        return Ok(create(observed, reason));
+    };
+    match observed.listed_as(&token.id) {
+        Some(listed) if listed.facts.name != token.name => Err(show(
+            observed,
+            &Verdict::stalled(
+                holds_living_value(observed),
+                Reason::NamesAltered,
+                Reason::NamesAltered.meaning(),
+            ),
+            rest(),
+        )),
+        Some(listed) if !listed.alive => Ok(create(observed, reason)),
+        Some(_) => Ok(rotate(observed, &token.id)),
+        None if observed.memory.made.contains(&token.id) => Ok(rotate(observed, &token.id)),
+        None => {
+            // Not listed under our tag. If it may only be too new, a later list will tell; otherwise a new token is
+            // made, and nothing is called with an id that isn't known to be ours.
+            let seen = observed.memory.token_seen.as_ref().map_or(observed.now.mono, |(_, at)| *at);
+            let settled = seen + observed.timing.list_lag;
+            match &observed.listing {
+                Some(listing) if listing.begun >= settled => Ok(create(observed, reason)),
+                Some(listing) if listing.begun >= seen => Err(list_at(observed, settled)),
+                _ => Err(list_at(observed, seen)),
+            }
+        }
+    }
+}
+
+/// What keeps any operation from beginning: trouble that isn't over, or altered names.
+pub(super) fn blocked(observed: &Observed) -> Option<Step> {
+    if let SecretView::Foreign { owner } = &observed.secret
+        && let Ok(desired) = &observed.resource.desired
+    {
+        return Some(show(observed, &conflict(desired, owner), rest()));
+    }
+    if observed.connection.names_altered {
+        let verdict = Verdict::stalled(
+            holds_living_value(observed),
+            Reason::NamesAltered,
+            Reason::NamesAltered.meaning(),
+        );
+        return Some(show(observed, &verdict, rest()));
+    }
+    let trouble = observed.memory.trouble.as_ref()?;
+    let until = pending(trouble, observed)?;
+    let verdict = failed(trouble.reason, holds_living_value(observed), until.is_none(), &trouble.message);
+    Some(show(observed, &verdict, Step::Rest { until }))
+}
+
+/// Whether trouble still forbids another attempt: nothing if it doesn't, else until when.
+pub(super) fn pending(trouble: &Trouble, observed: &Observed) -> Option<Option<Monotonic>> {
+    match trouble.retry {
+        Retry::At(at) => (at > observed.now.mono).then_some(Some(at)),
+        Retry::AtOrCredentialAfter(at, version) => {
+            (at > observed.now.mono && observed.connection.credential_version <= version).then_some(Some(at))
+        }
+        Retry::OtherThanGeneration(generation) => {
+            (generation == observed.resource.generation).then_some(None)
+        }
+    }
+}
+
+/// Whether the Secret holds a value that lives, as far as is known.
+fn holds_living_value(observed: &Observed) -> bool {
+    let token = observed.resource.status.token.as_ref();
+    let held = observed.ours().is_some_and(|secret| {
+        token.is_some_and(|token| token.id == secret.record.token.id.as_str())
+            && secret.contents != Contents::Changed
+    });
+    // Not ready for another reason than the Secret: a rotation whose outcome was never learned.
+    let dead = observed.resource.status.operation.is_some() && !status::is_ready(&observed.resource.status);
+    held && !status::expired(observed) && !dead
+}
+
+fn lacking(reason: OperationReason) -> Reason {
+    match reason {
+        OperationReason::Created => Reason::Minting,
+        OperationReason::GenerationRaised => Reason::RotationPending,
+        OperationReason::Expiring => Reason::Expired,
+        OperationReason::SecretMissing => Reason::SecretMissing,
+        OperationReason::SecretChanged => Reason::SecretChanged,
+        OperationReason::StatusLost => Reason::StatusLost,
+    }
+}
+
+fn suspended(observed: &Observed) -> Verdict {
+    if holds_living_value(observed) {
+        Verdict {
+            ready: true,
+            reason: Reason::RotationPending,
+            message: "spec.suspend is true: the rotation that is due waits until it is false.".to_owned(),
+            reconciling: false,
+            stalled: false,
+        }
+    } else {
+        Verdict::stalled(false, Reason::Suspended, Reason::Suspended.meaning())
+    }
+}
+
+/// The row of the table once an operation was closed that changed nothing.
+pub(super) fn verdict_without_operation(observed: &Observed, status: &KeyStatus) -> Verdict {
+    let living = status.token.is_some()
+        && !status::expired(observed)
+        && observed.ours().is_some_and(|secret| {
+            status.token.as_ref().is_some_and(|token| token.id == secret.record.token.id.as_str())
+                && secret.contents != Contents::Changed
+        });
+    match &observed.memory.trouble {
+        Some(trouble) => failed(
+            trouble.reason,
+            living,
+            matches!(trouble.retry, Retry::OtherThanGeneration(_)),
+            &trouble.message,
+        ),
+        None if living => status::at_rest(observed, status),
+        None => Verdict::reconciling(false, Reason::Minting, "A token is being made."),
+    }
+}
+
+/// No new value is needed: revoke what is due, claim what nobody names, say what is so.
+fn maintain(observed: &Observed) -> Step {
+    let mut status = observed.resource.status.clone();
+    if let (Some(checked), Some(secret)) = (&mut status.secret, observed.ours())
+        && secret.contents == Contents::Current
+    {
+        checked.resource_version = Some(secret.version.clone());
+    }
+    believe_expiry(observed, &mut status);
+    status.next_rotation = status::renewal(&status).map(to_time);
+    let verdict = status::at_rest(observed, &status);
+    status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
+    write_if_changed(observed, status, tidy(observed))
+}
+
+/// An expiry that a list tells counts, once the list is late enough not to speak of the time before the last write.
+fn believe_expiry(observed: &Observed, status: &mut KeyStatus) {
+    let (Some(token), Some((_, seen)), Some(listing)) =
+        (&mut status.token, &observed.memory.token_seen, &observed.listing)
+    else {
+        return;
+    };
+    if listing.begun < *seen + observed.timing.list_lag {
+        return;
+    }
+    if let Some(told) = observed.listed_as(&token.id).and_then(|listed| listed.facts.expires_at) {
+        token.expires_at = Some(to_time(told));
+    }
+}
+
+/// Step 6, and the claiming of tokens that nobody names.
+fn tidy(observed: &Observed) -> Step {
+    let status = &observed.resource.status;
+    let waiting = observed.memory.trouble.as_ref().and_then(|trouble| pending(trouble, observed)).flatten();
+    let timer = timer(observed);
+    if observed.draining {
+        return rest();
+    }
+    // Done already, by this process: only status doesn't say so yet.
+    if status.superseded.iter().any(|entry| gone(observed, &entry.id)) {
+        let mut status = status.clone();
+        status.superseded.retain(|entry| !gone(observed, &entry.id));
+        return write_if_changed(observed, status, rest());
+    }
+    let due = status
+        .superseded
+        .iter()
+        .find(|entry| due_at(observed, entry).is_some_and(|at| at <= observed.now.mono));
+    let stray = stray(observed);
+    let id = match (due, stray) {
+        (Some(entry), _) => &entry.id,
+        (None, Some(stray)) => stray,
+        (None, None) => return Step::Rest { until: timer },
+    };
+    if let Some(until) = waiting {
+        return rest_until(timer.map_or(until, |timer| timer.min(until)));
+    }
+    // Nothing that can't be undone is done on what a cache says: first the Secret, then the resource.
+    let Some(secret) = observed.ours().filter(|secret| secret.live) else {
+        return Step::ReadSecret;
+    };
+    let names_current =
+        status.token.as_ref().is_some_and(|token| token.id == secret.record.token.id.as_str());
+    if !names_current || secret.contents == Contents::Changed {
+        return Step::Rest { until: timer };
+    }
+    if !observed.resource.live {
+        return Step::ReadResource;
+    }
+    if due.is_some() {
+        return if observed.verified(id) { Step::Revoke { id: id.clone() } } else { look_for(observed, id) };
+    }
+    if !status::is_ready(status) || status.superseded.len() + 2 > MAX_SUPERSEDED {
+        return Step::Rest { until: timer };
+    }
+    if secret.record.fence.as_deref() != Some(id.as_str()) {
+        return Step::FenceSecret { version: secret.version.clone(), id: id.clone() };
+    }
+    let mut claimed = status.clone();
+    let prefix = observed.listed_as(id).and_then(|listed| listed.facts.prefix.clone());
+    let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
+    status::supersede(&mut claimed, id, prefix, observed.now.wall, grace);
+    write_if_changed(observed, claimed, rest())
+}
+
+/// A token under our tag that lives and that nobody names: a call that arrived late made it, or a list lagged when its
+/// operation was recovered.
+fn stray(observed: &Observed) -> Option<&String> {
+    let status = &observed.resource.status;
+    observed.listed().iter().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string()).find(
+        |id| {
+            status.token.as_ref().is_none_or(|token| token.id != **id)
+                && status.superseded.iter().all(|entry| entry.id != **id)
+                && !observed.memory.revoked.contains(*id)
+                && observed.ours().is_none_or(|secret| secret.record.token.id.as_str() != id.as_str())
+        },
+    )
+}
+
+/// When a superseded token's grace is over: the lesser of elapsed wall time and elapsed monotonic time counts. Nothing
+/// while the clocks can't be trusted.
+fn due_at(observed: &Observed, entry: &crate::resources::Superseded) -> Option<Monotonic> {
+    let grace = elapsed(entry.since.0, entry.revoke_after.0);
+    let seen = observed.memory.superseded_seen.get(&entry.id).copied().unwrap_or(observed.now.mono);
+    if grace.is_zero() {
+        return Some(seen);
+    }
+    if observed.connection.clock_skewed {
+        return None;
+    }
+    let wall = grace.saturating_sub(elapsed(entry.since.0, observed.now.wall));
+    Some((seen + grace).max(observed.now.mono + wall))
+}
+
+/// Whether a superseded token is certainly dead: this process revoked it; or two complete lists lack it, that were
+/// begun later than lists lag and as far apart, and the last one shows the current token of this very resource.
+fn gone(observed: &Observed, id: &str) -> bool {
+    if observed.memory.revoked.contains(id) {
+        return true;
+    }
+    if let Some(listed) = observed.listed_as(id) {
+        return !listed.alive;
+    }
+    let shows_current = observed
+        .resource
+        .status
+        .token
+        .as_ref()
+        .and_then(|token| observed.listed_as(&token.id))
+        .is_some_and(|listed| listed.alive);
+    shows_current && absent_twice(observed, id)
+}
+
+/// Whether two complete lists lack `id`, both begun later than lists lag after it was first seen, and as far apart.
+pub(super) fn absent_twice(observed: &Observed, id: &str) -> bool {
+    let lag = observed.timing.list_lag;
+    let seen = observed.memory.superseded_seen.get(id).or(observed.memory.deletion_seen.as_ref());
+    match (&observed.listing, observed.memory.absent_since.get(id), seen) {
+        (Some(listing), Some(first), Some(seen)) => {
+            let first = (*first).max(*seen + lag);
+            listing.begun >= first + lag
+        }
+        _ => false,
+    }
+}
+
+/// The id isn't listed under our tag: nothing is called with it. Another list may show it, or show that it is gone.
+fn look_for(observed: &Observed, id: &str) -> Step {
+    let lag = observed.timing.list_lag;
+    let seen = observed.memory.superseded_seen.get(id).copied().unwrap_or(observed.now.mono);
+    let begun = observed.listing.as_ref().map(|listing| listing.begun);
+    match (begun, observed.memory.absent_since.get(id)) {
+        (Some(begun), Some(first)) => {
+            let settled = (*first).max(seen + lag) + lag;
+            // Lists that lack it and don't show the current token either prove nothing: wait for the periodic ones.
+            if begun >= settled { rest() } else { list_at(observed, settled) }
+        }
+        _ => list_at(observed, seen),
+    }
+}
+
+/// A list that is begun at `at` or later: now, or once the time has come. Trouble with lists is waited out.
+pub(super) fn list_at(observed: &Observed, at: Monotonic) -> Step {
+    let waiting = observed.memory.trouble.as_ref().and_then(|trouble| pending(trouble, observed));
+    match waiting {
+        Some(until) => Step::Rest { until },
+        None if at > observed.now.mono => rest_until(at),
+        None => Step::FreshList { begun_after: at },
+    }
+}
+
+/// When time alone will bring something to do.
+fn timer(observed: &Observed) -> Option<Monotonic> {
+    let status = &observed.resource.status;
+    let renewal = status::renewal(status).map(|due| observed.now.mono + elapsed(observed.now.wall, due));
+    let revocations = status.superseded.iter().filter_map(|entry| due_at(observed, entry));
+    let later = |at: &Monotonic| *at > observed.now.mono;
+    revocations.chain(renewal).filter(later).min()
+}
+
+/// Whether the value of the Secret that names `id` was found dead.
+pub(super) fn proved_dead(observed: &Observed, id: &str) -> bool {
+    matches!(&observed.memory.proof, Some((proved, Life::Dead)) if proved == id)
+}
