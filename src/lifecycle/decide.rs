@@ -6,12 +6,13 @@
 use crate::resources::{DeletionPolicy, Operation, OperationKind, OperationReason};
 
 use super::clauses::Clauses;
-use super::memory::{Flight, Stage};
+use super::memory::{Captured, Flight, Stage};
 use super::naming::Tag;
-use super::observed::{Observed, SecretView};
+use super::observed::{Observed, OurSecret, SecretView};
 use super::status::{self, Reason, Verdict};
 use super::step::{Call, Closes, Step};
 use super::time::{Monotonic, later};
+use super::token::TokenFacts;
 use super::{deletion, recovery, upkeep};
 
 /// The next step of a key.
@@ -65,21 +66,15 @@ fn fly(observed: &Observed, flight: &Flight, clauses: &Clauses) -> Step {
             Step::Record { operation: operation.clone(), status: Box::new(status) }
         }
         Stage::Answered(facts) if !clauses.version_before_intent => match &observed.secret {
-            SecretView::Absent { live: true } => write_again(None, facts, operation),
-            SecretView::Ours(secret) if secret.live => {
-                write_again(Some(secret.version.clone()), facts, operation)
-            }
+            SecretView::Absent { live: true } => write(Captured::default(), facts, operation),
+            SecretView::Ours(secret) if secret.live => write(captured(secret), facts, operation),
             _ => Step::ReadSecret,
         },
         Stage::Answered(facts) => {
             if observed.now.mono.since(flight.started) > observed.timing.write_patience {
                 return Step::Drop;
             }
-            Step::WriteSecret {
-                version: flight.secret_version.clone(),
-                facts: facts.clone(),
-                operation: operation.clone(),
-            }
+            write(flight.captured.clone(), facts, operation)
         }
         Stage::Conflicted(_) => Step::ReadSecret,
         Stage::SecretReread(_) => Step::ReadResource,
@@ -88,8 +83,8 @@ fn fly(observed: &Observed, flight: &Flight, clauses: &Clauses) -> Step {
         }
         Stage::Reread(_) | Stage::Written(..) if !still_ours => Step::Drop,
         Stage::Reread(facts) => match &observed.secret {
-            SecretView::Absent { .. } => write_again(None, facts, operation),
-            SecretView::Ours(secret) => write_again(Some(secret.version.clone()), facts, operation),
+            SecretView::Absent { .. } => write(Captured::default(), facts, operation),
+            SecretView::Ours(secret) => write(captured(secret), facts, operation),
             SecretView::Foreign { .. } | SecretView::Unread => Step::Drop,
         },
         Stage::Written(facts, version) => Step::WriteStatus {
@@ -100,8 +95,16 @@ fn fly(observed: &Observed, flight: &Flight, clauses: &Clauses) -> Step {
     }
 }
 
-fn write_again(version: Option<String>, facts: &super::token::TokenFacts, operation: &Operation) -> Step {
-    Step::WriteSecret { version, facts: facts.clone(), operation: operation.clone() }
+fn write(onto: Captured, facts: &TokenFacts, operation: &Operation) -> Step {
+    Step::WriteSecret { onto, facts: facts.clone(), operation: operation.clone() }
+}
+
+/// The Secret as it was just read.
+fn captured(secret: &OurSecret) -> Captured {
+    Captured {
+        version: Some(secret.version.clone()),
+        names: Some(secret.record.token.id.as_string().clone()),
+    }
 }
 
 /// What this process created is revoked; what it rotated is the resource's token, which deletion sees to.

@@ -57,13 +57,13 @@ pub(super) fn decide(observed: &Observed, clauses: &Clauses) -> Step {
     if let Some(id) = unproved {
         return prove_gone(observed, &id, listing.begun);
     }
-    if retains(observed) {
+    if let Some(id) = keep {
         match &observed.secret {
+            SecretView::Unread | SecretView::Absent { live: false } => return Step::ReadSecret,
             SecretView::Ours(secret) if !secret.live => return Step::ReadSecret,
-            SecretView::Ours(secret) if !secret.record.retained => {
-                return Step::RetainSecret { version: secret.version.clone() };
+            SecretView::Ours(secret) if secret.record.retained.as_ref() != Some(&id) => {
+                return Step::RetainSecret { version: secret.version.clone(), id };
             }
-            SecretView::Unread => return Step::ReadSecret,
             _ => {}
         }
     }

@@ -16,8 +16,8 @@ use super::token::TokenFacts;
 pub struct Memory {
     /// The operation that this process carries out.
     pub flight: Option<Flight>,
-    /// What the dry run of this pass told: the Secret's version, or that there is none.
-    pub preflight: Option<Option<Version>>,
+    /// What the dry run of this pass told.
+    pub preflight: Option<Captured>,
     /// The operation that stands in status, and when this process first saw it there.
     pub operation_seen: Option<(String, Monotonic)>,
     /// An operation of this process that certainly changed nothing at the token API.
@@ -53,14 +53,23 @@ pub enum Life {
     Unknown,
 }
 
+/// The Secret as it was before an operation's intent, or as it was re-read before the resource: what a value is
+/// written onto.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// Its version; absent if there is no Secret.
+    pub version: Option<Version>,
+    /// The token that it names.
+    pub names: Option<String>,
+}
+
 /// An operation that this process carries out, and how far it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flight {
     /// The operation as it was recorded.
     pub operation: Operation,
-    /// The Secret's version as it was read before the intent (or re-read before the resource): absent if there was no
-    /// Secret.
-    pub secret_version: Option<Version>,
+    /// The Secret as it was before the intent.
+    pub captured: Captured,
     /// When the intent was sent to the API server.
     pub started: Monotonic,
     /// How far it is.
@@ -141,8 +150,8 @@ impl Repairs {
 /// How a step ended, as far as memory is concerned.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// The dry run was accepted; the Secret has this version, or there is none.
-    Preflighted(Option<Version>),
+    /// The dry run was accepted.
+    Preflighted(Captured),
     /// The intent is recorded. `sent` is when it was sent.
     Recorded {
         /// The operation.
@@ -223,11 +232,10 @@ impl Memory {
     /// Takes note of how a step ended.
     pub fn learn(&mut self, outcome: Outcome, now: Monotonic) {
         match outcome {
-            Outcome::Preflighted(version) => self.preflight = Some(version),
+            Outcome::Preflighted(captured) => self.preflight = Some(captured),
             Outcome::Recorded { operation, sent } => {
-                let secret_version = self.preflight.take().flatten();
-                self.flight =
-                    Some(Flight { operation, secret_version, started: sent, stage: Stage::Recorded });
+                let captured = self.preflight.take().unwrap_or_default();
+                self.flight = Some(Flight { operation, captured, started: sent, stage: Stage::Recorded });
             }
             Outcome::NotRecorded(operation) => {
                 self.preflight = None;
@@ -273,13 +281,6 @@ impl Memory {
             }
             Outcome::Proved(id, life) => self.proof = Some((id, life)),
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
-        }
-    }
-
-    /// The version with which the flight's Secret is to be written from now on.
-    pub fn recapture(&mut self, version: Option<Version>) {
-        if let Some(flight) = &mut self.flight {
-            flight.secret_version = version;
         }
     }
 

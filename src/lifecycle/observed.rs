@@ -111,10 +111,12 @@ pub struct Record {
     pub operation: String,
     /// The rotation generation that the value satisfies.
     pub generation: i64,
+    /// The token whose value it held before this one: pods may have mounted that.
+    pub replaced: Option<String>,
     /// The token for which it was last fenced.
     pub fence: Option<String>,
-    /// Marked as retained.
-    pub retained: bool,
+    /// The token with which it was retained, its resource being deleted.
+    pub retained: Option<String>,
 }
 
 /// What the data of a Secret of ours say.

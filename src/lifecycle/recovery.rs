@@ -52,10 +52,11 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: &Claus
         return relaunch(observed, again);
     }
     let mut status = observed.resource.status.clone();
+    // Its value may have been in the Secret, and be mounted, if the Secret was deleted between steps 4 and 5 (review,
+    // H10a).
+    let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
     for token in left_behind(observed, operation) {
         let facts = &token.facts;
-        // Its value is in no Secret, so nobody can be using it.
-        let grace = std::time::Duration::ZERO;
         status::supersede(&mut status, facts.id.as_str(), facts.prefix.clone(), observed.now.wall, grace);
     }
     // Room must be left for the token that the new one replaces.

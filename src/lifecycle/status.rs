@@ -269,6 +269,19 @@ pub fn with_commit(
     if let Some(old) = status.token.take().filter(|old| old.id != facts.id.as_str()) {
         supersede(&mut status, &old.id, old.prefix, now, grace);
     }
+    // What recovery superseded since the last commit, or what a slow process put into the Secret after it was
+    // superseded, may have been mounted by pods until just now: its grace begins now.
+    let replaced = observed.ours().filter(|secret| secret.record.operation == operation.id);
+    let replaced = replaced.and_then(|secret| secret.record.replaced.as_deref());
+    let committed = status.last_rotation.as_ref().map(|last| last.time.0);
+    let mounted = |entry: &Superseded| {
+        let recent = committed.is_none_or(|committed| entry.since.0 > committed);
+        Some(entry.id.as_str()) == replaced || recent && entry.revoke_after.0 > entry.since.0
+    };
+    for entry in status.superseded.iter_mut().filter(|entry| mounted(entry)) {
+        entry.since = to_time(now);
+        entry.revoke_after = to_time(later(now, grace));
+    }
     // A token never returns from the superseded ones: its own id can't be among them.
     status.token = Some(TokenStatus {
         id: facts.id.as_str().to_owned(),
@@ -281,8 +294,12 @@ pub fn with_commit(
     status.operation = None;
     status.observed_rotation_generation =
         Some(operation.generation.max(status.observed_rotation_generation.unwrap_or(0)));
-    status.last_rotation =
-        Some(LastRotation { time: to_time(now), reason: operation.reason, generation: operation.generation });
+    status.last_rotation = Some(LastRotation {
+        time: to_time(now),
+        reason: operation.reason,
+        generation: operation.generation,
+        operation: operation.id.clone(),
+    });
     if let Ok(desired) = &observed.resource.desired {
         status.secret = Some(SecretStatus {
             name: desired.secret_name.clone(),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::resources::{KeyStatus, Operation};
 
+use super::memory::Captured;
 use super::observed::Version;
 use super::time::Monotonic;
 use super::token::TokenFacts;
@@ -42,8 +43,8 @@ pub enum Step {
     LetGo,
     /// Write the value and its record into the Secret.
     WriteSecret {
-        /// The version that the Secret must have; absent: it must not exist.
-        version: Option<Version>,
+        /// The Secret as it must be.
+        onto: Captured,
         /// What the record says.
         facts: TokenFacts,
         /// The operation whose value it is.
@@ -89,6 +90,8 @@ pub enum Step {
     RetainSecret {
         /// The version that the Secret must have.
         version: Version,
+        /// The token that stays with it. The mark names it, whatever the rest of the record says.
+        id: String,
     },
     /// Take the finalizer off, by compare-and-swap on the resource's version.
     RemoveFinalizer,

@@ -75,6 +75,8 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
         SecretView::Absent { live: true } if raised => return Need::Value(OperationReason::GenerationRaised),
         SecretView::Absent { live: true } => return Need::Value(OperationReason::SecretMissing),
         SecretView::Foreign { .. } => return Need::Nothing,
+        // Whatever the Secret holds now is replaced; the dry run reads it live.
+        SecretView::Ours(_) if raised => return Need::Value(OperationReason::GenerationRaised),
         SecretView::Ours(secret) => secret,
     };
     let checked = current.secret.as_ref().and_then(|checked| checked.resource_version.as_ref());
@@ -82,14 +84,13 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
         checked == Some(&secret.version) && current.observed_generation == Some(observed.resource.generation);
     match secret.contents {
         Contents::Unread if !known => return Need::Look(Step::ReadSecret),
-        Contents::Unread | Contents::Current | Contents::Stale | Contents::Changed if raised => {
-            return Need::Value(OperationReason::GenerationRaised);
-        }
         Contents::Changed => return Need::Value(OperationReason::SecretChanged),
         Contents::Unread | Contents::Current | Contents::Stale => {}
     }
-    if secret.record.token.id.as_str() != token.id {
-        // A slow process wrote a token that has been superseded since, or somebody edited the record.
+    let brought_by = current.last_rotation.as_ref().map(|last| last.operation.as_str());
+    if secret.record.token.id.as_str() != token.id || Some(secret.record.operation.as_str()) != brought_by {
+        // A slow process wrote what has been superseded since (after the Secret was deleted nothing fences its first
+        // write; review, H10b), or somebody edited the record.
         return if secret.live {
             Need::Value(OperationReason::SecretChanged)
         } else {
@@ -329,8 +330,12 @@ fn tidy(observed: &Observed) -> Step {
         return rest_until(timer.map_or(until, |timer| timer.min(until)));
     }
     // Nothing that can't be undone is done on what a cache says: first the Secret, then the resource.
-    let Some(secret) = observed.ours().filter(|secret| secret.live) else {
-        return Step::ReadSecret;
+    let secret = match &observed.secret {
+        SecretView::Ours(secret) if secret.live => secret,
+        SecretView::Ours(_) | SecretView::Unread | SecretView::Absent { live: false } => {
+            return Step::ReadSecret;
+        }
+        SecretView::Absent { live: true } | SecretView::Foreign { .. } => return Step::Rest { until: timer },
     };
     let names_current =
         status.token.as_ref().is_some_and(|token| token.id == secret.record.token.id.as_str());

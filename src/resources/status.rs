@@ -144,4 +144,6 @@ pub struct LastRotation {
     pub reason: OperationReason,
     /// `spec.rotation.generation` that it satisfied.
     pub generation: i64,
+    /// The operation that brought the value. Internal: the Secret must name the same one.
+    pub operation: String,
 }

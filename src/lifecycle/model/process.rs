@@ -7,7 +7,7 @@ use crate::lifecycle::clauses::Clauses;
 use crate::lifecycle::decide::decide_under;
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::listing::Listing;
-use crate::lifecycle::memory::{Life, Memory, Outcome, Retry, Trouble};
+use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Retry, Trouble};
 use crate::lifecycle::observed::{
     ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView,
 };
@@ -246,12 +246,18 @@ impl Process {
                 self.end_pass();
             }
             Step::Preflight => {
-                let version = world.secret.as_ref().map(|secret| secret.version.to_string());
-                self.memory.learn(Outcome::Preflighted(version), now);
+                let captured = world.secret.as_ref().map_or_else(Captured::default, |secret| Captured {
+                    version: Some(secret.version.to_string()),
+                    names: Some(secret.record.token.id.as_string().clone()),
+                });
+                self.memory.learn(Outcome::Preflighted(captured), now);
             }
             Step::Record { operation, status } => {
                 let version = world.bump();
                 world.writes += 1;
+                // An operation is taken over: for whoever does it, its outcome is unknown.
+                let replaced = self.same(world).and_then(|resource| resource.status.operation.clone());
+                world.allowed += u64::from(replaced.is_some_and(|old| old.id != operation.id));
                 let recorded = self.same(world).map(|resource| {
                     resource.status = (**status).clone();
                     resource.version = version;
@@ -303,12 +309,12 @@ impl Process {
                 self.memory.learn(Outcome::NotSent, now);
                 self.end_pass();
             }
-            Step::WriteSecret { version, facts, operation } => {
+            Step::WriteSecret { onto, facts, operation } => {
                 if refused {
                     return;
                 }
                 let found = world.secret.as_ref().map(|secret| secret.version.to_string());
-                if found != *version {
+                if found != onto.version {
                     self.memory.learn(Outcome::SecretConflict, now);
                     return;
                 }
@@ -324,15 +330,26 @@ impl Process {
                         token: facts.clone(),
                         operation: operation.id.clone(),
                         generation: operation.generation,
+                        replaced: onto.names.clone(),
                         fence: None,
-                        retained: false,
+                        retained: None,
                     },
                     value,
                     edited: false,
                 });
-                world.wrote_value(facts.id.as_str(), operation.reason == OperationReason::GenerationRaised);
+                let recorded =
+                    world.resource.as_ref().and_then(|resource| resource.status.operation.as_ref());
+                let current = recorded.is_some_and(|recorded| recorded.id == operation.id);
+                world.wrote_value(
+                    facts.id.as_str(),
+                    operation.reason == OperationReason::GenerationRaised,
+                    current,
+                );
                 // A lost answer is found by trying again: the version is another now.
                 if !lost {
+                    if let Some(view) = &mut self.view {
+                        view.secret = Self::see(world, true);
+                    }
                     self.memory.learn(Outcome::SecretWritten(new.to_string()), now);
                 }
             }
@@ -398,13 +415,13 @@ impl Process {
                 self.value = None;
                 self.end_pass();
             }
-            Step::RetainSecret { version } => {
+            Step::RetainSecret { version, id } => {
                 let new = world.bump();
                 world.writes += 1;
                 match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
                     Some(secret) => {
                         secret.version = new;
-                        secret.record.retained = true;
+                        secret.record.retained = Some(id.clone());
                         if let Some(view) = &mut self.view {
                             view.secret = Self::see(world, true);
                         }
@@ -415,10 +432,20 @@ impl Process {
             Step::RemoveFinalizer => {
                 world.writes += 1;
                 if self.same(world).is_some() {
-                    let policy = world.resource.take().map(|resource| resource.policy);
-                    // The garbage collector: a Secret that isn't retained has an owner.
-                    if policy == Some(DeletionPolicy::Revoke) {
-                        world.secret = None;
+                    let Some(resource) = world.resource.take() else { return };
+                    match resource.policy {
+                        // The garbage collector: a Secret that isn't retained has an owner.
+                        DeletionPolicy::Revoke => world.secret = None,
+                        // What an unfinished operation had committed is named by the Secret alone.
+                        DeletionPolicy::Retain => {
+                            world.retained = match &world.secret {
+                                Some(secret) => secret.record.retained.clone(),
+                                None => {
+                                    world.reported = true;
+                                    resource.status.token.map(|token| token.id)
+                                }
+                            };
+                        }
                     }
                 }
                 self.end_pass();

@@ -43,11 +43,18 @@ pub(super) struct Run {
     pub world: World,
     pub processes: [Process; 2],
     pub clauses: Clauses,
+    /// What was done, for a person who reads a failure.
+    log: Vec<String>,
 }
 
 impl Run {
     pub(super) fn new(clauses: Clauses) -> Self {
-        Self { world: World::new(), processes: [Process::default(), Process::default()], clauses }
+        Self {
+            world: World::new(),
+            processes: [Process::default(), Process::default()],
+            clauses,
+            log: Vec::new(),
+        }
     }
 
     /// One step of a process, without a fault.
@@ -56,7 +63,12 @@ impl Run {
     }
 
     pub(super) fn fault(&mut self, process: usize, fault: Fault) -> Option<Step> {
-        self.processes[process].act(&mut self.world, &self.clauses, fault, 0)
+        let step = self.processes[process].act(&mut self.world, &self.clauses, fault, 0);
+        if let Some(step) = step.as_ref().filter(|step| !matches!(step, Step::Rest { .. })) {
+            let act: String = format!("{step:?}").chars().take(60).collect();
+            self.log.push(format!("{:>6} P{process} {act} ({fault:?})", self.world.clock));
+        }
+        step
     }
 
     /// Changes the resource as a client does.
@@ -69,6 +81,11 @@ impl Run {
     }
 
     pub(super) fn happen(&mut self, event: &Event) {
+        let tampers = matches!(event, Event::DeleteSecret | Event::EditSecret | Event::ForgeRecord);
+        if tampers && self.world.resource.is_none() {
+            // What a person does with a retained Secret is theirs.
+            return;
+        }
         match *event {
             Event::Run(process, steps) => {
                 for _ in 0..steps {
@@ -191,12 +208,21 @@ impl Run {
     pub(super) fn play(&mut self, events: &[Event]) -> Result<(), String> {
         for event in events {
             self.happen(event);
-            if let Some(violation) = self.world.violations.first() {
-                return Err(violation.clone());
+            self.log.push(format!("{event:?}"));
+            if !self.world.violations.is_empty() {
+                return self.verdict();
             }
         }
+        self.log.push("faults stop".to_owned());
         self.settle();
-        self.world.violations.first().map_or(Ok(()), |violation| Err(violation.clone()))
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        match self.world.violations.first() {
+            None => Ok(()),
+            Some(violation) => Err(format!("{violation}\n{}", self.log.join("\n"))),
+        }
     }
 }
 

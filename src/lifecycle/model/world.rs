@@ -83,6 +83,10 @@ pub(super) struct World {
     pub tampered: bool,
     /// Status or record were forged: what they say isn't checked, only what is done about it.
     pub violations: Vec<String>,
+    /// The token that status named when a resource with `Retain` was let go.
+    pub retained: Option<String>,
+    /// It was let go without a Secret, as the person asked for: it is an orphan that is reported.
+    pub reported: bool,
     /// Kubernetes writes.
     pub writes: u64,
 }
@@ -129,6 +133,8 @@ impl World {
             replaced: Vec::new(),
             tampered: false,
             violations: Vec::new(),
+            retained: None,
+            reported: false,
             writes: 0,
         }
     }
@@ -271,12 +277,13 @@ impl World {
         }
     }
 
-    /// A value is written into the Secret.
-    pub(super) fn wrote_value(&mut self, id: &str, at_once: bool) {
+    /// A value is written into the Secret. Where somebody deleted the Secret, nothing fences the first write of a slow
+    /// process whose operation isn't the recorded one any more; that heals itself (review, H10b).
+    pub(super) fn wrote_value(&mut self, id: &str, at_once: bool, current: bool) {
         if let Some(old) = self.in_use.replace(id.to_owned()).filter(|old| old != id) {
             self.replaced.push((old, self.clock, at_once));
         }
-        self.tampered = false;
+        self.tampered &= !current;
     }
 
     /// I2: Ready means that the Secret holds the value of a token that lives.
@@ -306,8 +313,10 @@ impl World {
                 resource.status.token.as_ref().is_some_and(|token| token.id == *id)
                     || resource.status.superseded.iter().any(|entry| entry.id == *id)
             }
+
             None => {
-                self.secret.as_ref().is_some_and(|s| s.record.retained && s.record.token.id.as_str() == id)
+                let marked = self.secret.as_ref().and_then(|secret| secret.record.retained.as_ref());
+                self.retained.as_ref() == Some(id) && (self.reported || marked == Some(id))
             }
         };
         let leaked: Vec<_> = living.iter().filter(|id| !named(id)).cloned().collect();
