@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test format lint unit
+.PHONY: help test format lint unit explore
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -17,3 +17,6 @@ lint: ## Run clippy; warnings are errors
 
 unit: ## Run the unit, table and property tests
 	cargo test --locked --workspace
+
+explore: ## Explore a million schedules of the core instead of thirty thousand; takes minutes
+	EXPLORE_SCHEDULES=1000000 cargo test --locked --lib lifecycle::model::random::the_protocol

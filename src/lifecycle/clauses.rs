@@ -4,6 +4,7 @@
 
 /// Which clauses hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each left out alone")]
 pub(super) struct Clauses {
     /// The intent is recorded before the call (step 2 before step 3).
     pub(super) intent_before_call: bool,

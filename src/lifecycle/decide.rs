@@ -18,11 +18,11 @@ use super::{deletion, recovery, upkeep};
 /// The next step of a key.
 #[must_use]
 pub fn decide(observed: &Observed) -> Step {
-    decide_under(observed, &Clauses::ALL)
+    decide_under(observed, Clauses::ALL)
 }
 
 /// The next step under some of the clauses.
-pub(super) fn decide_under(observed: &Observed, clauses: &Clauses) -> Step {
+pub(super) fn decide_under(observed: &Observed, clauses: Clauses) -> Step {
     if let Some(flight) = &observed.memory.flight {
         return fly(observed, flight, clauses);
     }
@@ -49,7 +49,7 @@ pub(super) const fn rest_until(until: Monotonic) -> Step {
 }
 
 /// Steps 3 to 5: an operation that this process carries out. Neither shutdown nor deletion cancels it.
-fn fly(observed: &Observed, flight: &Flight, clauses: &Clauses) -> Step {
+fn fly(observed: &Observed, flight: &Flight, clauses: Clauses) -> Step {
     let operation = &flight.operation;
     let recorded = observed.resource.status.operation.as_ref();
     let still_ours = recorded.is_some_and(|recorded| recorded.id == operation.id);
@@ -147,6 +147,7 @@ pub(super) fn create(observed: &Observed, reason: OperationReason) -> Operation 
         token_id: None,
         reason,
         generation: next_generation(observed),
+        value_in_doubt: false,
     }
 }
 
@@ -159,6 +160,7 @@ pub(super) fn rotate(observed: &Observed, id: &str) -> Operation {
         token_id: Some(id.to_owned()),
         reason: OperationReason::GenerationRaised,
         generation: next_generation(observed),
+        value_in_doubt: false,
     }
 }
 

@@ -3,24 +3,21 @@
 
 use super::clauses::Clauses;
 use super::decide::{rest, rest_until, retains, show};
-use super::memory::Retry;
+
 use super::observed::{Contents, Observed, SecretView};
 use super::recovery::{claims_commit, is_committed, quiet_from};
 use super::status::Verdict;
 use super::step::Step;
 use super::time::Monotonic;
-use super::upkeep::{absent_twice, list_at, pending, proved_dead};
+use super::upkeep::{Pending, absent_twice, list_at, pending, proved_dead};
 
-pub(super) fn decide(observed: &Observed, clauses: &Clauses) -> Step {
+pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if !observed.resource.finalizer {
         return rest();
     }
-    if let Some(trouble) = &observed.memory.trouble
-        && let Some(until) = pending(trouble, observed)
-        // A refusal of the spec has nothing to do with deletion.
-        && !matches!(trouble.retry, Retry::OtherThanGeneration(_))
-    {
-        return show(observed, &Verdict::revocation_pending(&trouble.message), Step::Rest { until });
+    // Trouble without an end is a refusal of the spec, which has nothing to do with deletion.
+    if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
+        return show(observed, &Verdict::revocation_pending(&trouble.message), rest_until(until));
     }
     let status = &observed.resource.status;
     let seen = observed.memory.deletion_seen.unwrap_or(observed.now.mono);

@@ -12,7 +12,7 @@ use super::template::Template;
 pub const DEFAULT_SECRET_KEY: &str = "api-key";
 
 /// How long a superseded token lives on unless the spec says otherwise.
-const DEFAULT_GRACE: Duration = Duration::from_secs(3_600);
+const DEFAULT_GRACE: Duration = Duration::from_hours(1);
 
 /// Domain of the operator's own labels and annotations.
 const OWN_DOMAIN: &str = "keeptrusts.com";
@@ -62,8 +62,8 @@ pub struct InvalidSpec {
     pub problem: String,
 }
 
-fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSpec {
-    InvalidSpec { field: field.into(), problem: problem.to_string() }
+fn invalid(field: impl Into<String>, problem: impl Into<String>) -> InvalidSpec {
+    InvalidSpec { field: field.into(), problem: problem.into() }
 }
 
 /// The name of a resource's Secret. Cleanup needs it without a valid spec.
@@ -84,7 +84,10 @@ impl Desired {
         let template = parts.secret.and_then(|secret| secret.template.clone()).unwrap_or_default();
         let secret_key = parts.secret.and_then(|secret| secret.key.as_deref()).unwrap_or(DEFAULT_SECRET_KEY);
         let read = |field: &str, text: &Option<String>| {
-            text.as_deref().map(duration::parse).transpose().map_err(|error| invalid(field, error))
+            text.as_deref()
+                .map(duration::parse)
+                .transpose()
+                .map_err(|error| invalid(field, error.to_string()))
         };
         let expires_after = read("token.expiresAfter", &token.expires_after)?;
         let grace = read("rotation.grace", &rotation.grace)?.unwrap_or(DEFAULT_GRACE);
@@ -110,7 +113,7 @@ impl Desired {
                     "is the key that holds the value: rename it, or set another spec.secret.key",
                 ));
             }
-            let template = Template::parse(&text).map_err(|error| invalid(&field, error))?;
+            let template = Template::parse(&text).map_err(|error| invalid(&field, error.to_string()))?;
             if template.wants_gateway_id() && parts.gateway_id.is_none() {
                 return Err(invalid(field, "asks for $(gatewayId), but spec.token.gatewayId isn't set"));
             }

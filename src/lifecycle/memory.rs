@@ -126,8 +126,8 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    const FIRST: Duration = Duration::from_secs(60);
-    const MOST: Duration = Duration::from_secs(3_600);
+    const FIRST: Duration = Duration::from_mins(1);
+    const MOST: Duration = Duration::from_hours(1);
 
     /// When the next repair may begin.
     #[must_use]

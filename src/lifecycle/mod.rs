@@ -5,6 +5,8 @@
 
 mod clauses;
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod deletion;
 pub mod desired;
 pub mod duration;

@@ -37,7 +37,7 @@ impl Timing {
         /// "Within seconds" of the intent (design, step 3).
         const SEND_WITHIN: Duration = Duration::from_secs(5);
         /// "For minutes if the API server is down" (design, step 4).
-        const WRITE_PATIENCE: Duration = Duration::from_secs(300);
+        const WRITE_PATIENCE: Duration = Duration::from_mins(5);
         Self {
             call_deadline,
             // Half a deadline again: the request may sit in a proxy after its sender has given up.

@@ -14,8 +14,9 @@ use super::step::{Closes, Step};
 use super::time::Monotonic;
 use super::upkeep;
 
-pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: &Clauses) -> Step {
-    if observed.memory.harmless.as_ref() == Some(&operation.id) {
+pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clauses) -> Step {
+    let harmless = observed.memory.harmless.as_ref() == Some(&operation.id);
+    if harmless && !operation.value_in_doubt {
         return close_harmless(observed);
     }
     let secret = match &observed.secret {
@@ -26,7 +27,9 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: &Claus
         SecretView::Ours(secret) => Some(secret),
         SecretView::Absent { live: true } | SecretView::Foreign { .. } => None,
     };
-    let quiet = quiet_from(observed, operation);
+    // A refused operation needs no wait; but where an earlier one may have killed the value, closing it would let the
+    // key pass for ready.
+    let quiet = if harmless { Monotonic::default() } else { quiet_from(observed, operation) };
     if let Some(secret) = secret.filter(|secret| claims_commit(secret, operation)) {
         match is_committed(observed, operation, secret, quiet) {
             Some(true) => return commit(observed, operation, secret),
@@ -61,7 +64,11 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: &Claus
     }
     // Room must be left for the token that the new one replaces.
     if status.superseded.len() >= MAX_SUPERSEDED {
-        return close_full(observed);
+        return if operation.value_in_doubt || operation.kind == OperationKind::Rotate {
+            show(observed, &Verdict::stalled(false, Reason::SupersededFull, upkeep::FULL), rest())
+        } else {
+            close_full(observed)
+        };
     }
     if let Some(blocked) = upkeep::blocked(observed) {
         return blocked;
@@ -69,7 +76,11 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: &Claus
     if observed.memory.preflight.is_none() {
         return Step::Preflight;
     }
-    let next = create(observed, operation.reason);
+    let rotated = operation.kind == OperationKind::Rotate && !harmless;
+    let next = Operation {
+        value_in_doubt: operation.value_in_doubt || rotated,
+        ..create(observed, operation.reason)
+    };
     let mut status = status::with_intent(observed, &next, status);
     // What was known of the old value still holds: a rotation whose outcome is unknown may have killed it.
     if !status::is_ready(&observed.resource.status) && status::is_ready(&status) {
@@ -132,14 +143,12 @@ pub(super) fn is_committed(
                 && (token.id == listed.facts.id.as_str() || token.name == listed.facts.name)
         }),
     };
-    match listed {
-        Some(listed) => Some(fits(listed) && listed.alive),
-        // Lists may lag: only one that is late enough says that the id isn't there.
-        None => {
-            let settled = quiet + observed.timing.list_lag;
-            observed.listing.as_ref().is_some_and(|listing| listing.begun >= settled).then_some(false)
-        }
+    if let Some(listed) = listed {
+        return Some(fits(listed) && listed.alive);
     }
+    // Lists may lag: only one that is late enough says that the id isn't there.
+    let settled = quiet + observed.timing.list_lag;
+    observed.listing.as_ref().is_some_and(|listing| listing.begun >= settled).then_some(false)
 }
 
 /// Step 5, from what the Secret records.

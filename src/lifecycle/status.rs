@@ -280,7 +280,7 @@ pub fn with_commit(
     };
     for entry in status.superseded.iter_mut().filter(|entry| mounted(entry)) {
         entry.since = to_time(now);
-        entry.revoke_after = to_time(later(now, grace));
+        entry.revoke_after = to_time(later(now, grace).max(entry.revoke_after.0));
     }
     // A token never returns from the superseded ones: its own id can't be among them.
     status.token = Some(TokenStatus {

@@ -1,7 +1,7 @@
 //! Upkeep: no operation is recorded and nothing is being deleted. Is a new value needed? May anything be revoked? Does
 //! status say what is so? At rest the answer is no three times, from caches alone.
 
-use crate::resources::{KeyStatus, Operation, OperationReason};
+use crate::resources::{KeyStatus, Operation, OperationKind, OperationReason};
 
 use super::clauses::Clauses;
 use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
@@ -25,7 +25,7 @@ enum Need {
     Look(Step),
 }
 
-pub(super) fn decide(observed: &Observed, clauses: &Clauses) -> Step {
+pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
         Err(invalid) => {
@@ -72,11 +72,12 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
     };
     let secret = match &observed.secret {
         SecretView::Unread | SecretView::Absent { live: false } => return Need::Look(Step::ReadSecret),
-        SecretView::Absent { live: true } if raised => return Need::Value(OperationReason::GenerationRaised),
-        SecretView::Absent { live: true } => return Need::Value(OperationReason::SecretMissing),
         SecretView::Foreign { .. } => return Need::Nothing,
         // Whatever the Secret holds now is replaced; the dry run reads it live.
-        SecretView::Ours(_) if raised => return Need::Value(OperationReason::GenerationRaised),
+        SecretView::Absent { live: true } | SecretView::Ours(_) if raised => {
+            return Need::Value(OperationReason::GenerationRaised);
+        }
+        SecretView::Absent { live: true } => return Need::Value(OperationReason::SecretMissing),
         SecretView::Ours(secret) => secret,
     };
     let checked = current.secret.as_ref().and_then(|checked| checked.resource_version.as_ref());
@@ -108,7 +109,7 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
 }
 
 /// Begins an operation, or says what holds it back.
-fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, clauses: &Clauses) -> Step {
+fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, clauses: Clauses) -> Step {
     if desired.suspend {
         return show(observed, &suspended(observed), tidy(observed));
     }
@@ -196,23 +197,30 @@ pub(super) fn blocked(observed: &Observed) -> Option<Step> {
         );
         return Some(show(observed, &verdict, rest()));
     }
-    let trouble = observed.memory.trouble.as_ref()?;
-    let until = pending(trouble, observed)?;
+    let Pending { trouble, until } = pending(observed)?;
     let verdict = failed(trouble.reason, holds_living_value(observed), until.is_none(), &trouble.message);
     Some(show(observed, &verdict, Step::Rest { until }))
 }
 
-/// Whether trouble still forbids another attempt: nothing if it doesn't, else until when.
-pub(super) fn pending(trouble: &Trouble, observed: &Observed) -> Option<Option<Monotonic>> {
-    match trouble.retry {
-        Retry::At(at) => (at > observed.now.mono).then_some(Some(at)),
+/// Trouble that still forbids another attempt.
+pub(super) struct Pending<'a> {
+    pub(super) trouble: &'a Trouble,
+    /// Until when; without it a person must act.
+    pub(super) until: Option<Monotonic>,
+}
+
+/// The trouble that still forbids another attempt, if there is any.
+pub(super) fn pending(observed: &Observed) -> Option<Pending<'_>> {
+    let trouble = observed.memory.trouble.as_ref()?;
+    let early = |at: Monotonic| at > observed.now.mono;
+    let (holds, until) = match trouble.retry {
+        Retry::At(at) => (early(at), Some(at)),
         Retry::AtOrCredentialAfter(at, version) => {
-            (at > observed.now.mono && observed.connection.credential_version <= version).then_some(Some(at))
+            (early(at) && observed.connection.credential_version <= version, Some(at))
         }
-        Retry::OtherThanGeneration(generation) => {
-            (generation == observed.resource.generation).then_some(None)
-        }
-    }
+        Retry::OtherThanGeneration(generation) => (generation == observed.resource.generation, None),
+    };
+    holds.then_some(Pending { trouble, until })
 }
 
 /// Whether the Secret holds a value that lives, as far as is known.
@@ -222,9 +230,11 @@ fn holds_living_value(observed: &Observed) -> bool {
         token.is_some_and(|token| token.id == secret.record.token.id.as_str())
             && secret.contents != Contents::Changed
     });
-    // Not ready for another reason than the Secret: a rotation whose outcome was never learned.
-    let dead = observed.resource.status.operation.is_some() && !status::is_ready(&observed.resource.status);
-    held && !status::expired(observed) && !dead
+    let operation = observed.resource.status.operation.as_ref();
+    // A rotation that is recorded, or whose outcome was never learned, may have killed the value.
+    let doubt = operation
+        .is_some_and(|operation| operation.value_in_doubt || operation.kind == OperationKind::Rotate);
+    held && !status::expired(observed) && !doubt
 }
 
 fn lacking(reason: OperationReason) -> Reason {
@@ -305,7 +315,7 @@ fn believe_expiry(observed: &Observed, status: &mut KeyStatus) {
 /// Step 6, and the claiming of tokens that nobody names.
 fn tidy(observed: &Observed) -> Step {
     let status = &observed.resource.status;
-    let waiting = observed.memory.trouble.as_ref().and_then(|trouble| pending(trouble, observed)).flatten();
+    let waiting = pending(observed).and_then(|pending| pending.until);
     let timer = timer(observed);
     if observed.draining {
         return rest();
@@ -439,9 +449,8 @@ fn look_for(observed: &Observed, id: &str) -> Step {
 
 /// A list that is begun at `at` or later: now, or once the time has come. Trouble with lists is waited out.
 pub(super) fn list_at(observed: &Observed, at: Monotonic) -> Step {
-    let waiting = observed.memory.trouble.as_ref().and_then(|trouble| pending(trouble, observed));
-    match waiting {
-        Some(until) => Step::Rest { until },
+    match pending(observed) {
+        Some(Pending { until, .. }) => Step::Rest { until },
         None if at > observed.now.mono => rest_until(at),
         None => Step::FreshList { begun_after: at },
     }

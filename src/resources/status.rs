@@ -93,6 +93,9 @@ pub struct Operation {
     pub reason: OperationReason,
     /// `spec.rotation.generation` that this operation satisfies.
     pub generation: i64,
+    /// The value in the Secret may be dead: an operation before this one was a rotation whose outcome isn't known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub value_in_doubt: bool,
 }
 
 /// What an operation asks of the token API.

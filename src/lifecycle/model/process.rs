@@ -73,10 +73,11 @@ impl Process {
     pub(super) fn act(
         &mut self,
         world: &mut World,
-        clauses: &Clauses,
+        clauses: Clauses,
         fault: Fault,
         lag: u64,
     ) -> Option<Step> {
+        world.instant += 1;
         if self.view.is_none() {
             self.memory.preflight = None;
             let fresh = Self::look(world);
@@ -250,7 +251,16 @@ impl Process {
                     version: Some(secret.version.to_string()),
                     names: Some(secret.record.token.id.as_string().clone()),
                 });
-                self.memory.learn(Outcome::Preflighted(captured), now);
+                // A dry run carries the version that was seen, or creates.
+                let seen = match self.view.as_ref().map(|view| &view.secret) {
+                    Some(SecretView::Ours(secret)) => Some(secret.version.clone()),
+                    _ => None,
+                };
+                if seen == captured.version {
+                    self.memory.learn(Outcome::Preflighted(captured), now);
+                } else {
+                    self.end_pass();
+                }
             }
             Step::Record { operation, status } => {
                 let version = world.bump();
@@ -291,18 +301,17 @@ impl Process {
                         self.memory.learn(unknown, now);
                         self.end_pass();
                     }
-                    Fault::None | Fault::CrashBefore => match world.perform(call) {
-                        Some((facts, value)) => {
+                    Fault::None | Fault::CrashBefore => {
+                        if let Some((facts, value)) = world.perform(call) {
                             self.value = Some(value);
                             self.memory.learn(Outcome::Answered(facts), now);
-                        }
-                        // O10: 404 on a rotation is an unknown outcome.
-                        None => {
+                        } else {
+                            // O10: 404 on a rotation is an unknown outcome.
                             world.allowed += 1;
                             self.memory.learn(unknown, now);
                             self.end_pass();
                         }
-                    },
+                    }
                 }
             }
             Step::LetGo => {
@@ -422,6 +431,7 @@ impl Process {
                     Some(secret) => {
                         secret.version = new;
                         secret.record.retained = Some(id.clone());
+                        world.retained = Some(id.clone());
                         if let Some(view) = &mut self.view {
                             view.secret = Self::see(world, true);
                         }
@@ -438,13 +448,9 @@ impl Process {
                         DeletionPolicy::Revoke => world.secret = None,
                         // What an unfinished operation had committed is named by the Secret alone.
                         DeletionPolicy::Retain => {
-                            world.retained = match &world.secret {
-                                Some(secret) => secret.record.retained.clone(),
-                                None => {
-                                    world.reported = true;
-                                    resource.status.token.map(|token| token.id)
-                                }
-                            };
+                            world.reported = world.secret.is_none();
+                            let named = resource.status.token.map(|token| token.id);
+                            world.retained = world.retained.take().or(named);
                         }
                     }
                 }

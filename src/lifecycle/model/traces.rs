@@ -1,1 +1,119 @@
-//! Placeholder
+//! The traces that the protocol's review found, replayed step by step: the shipped `decide` closes each, and a protocol
+//! without the clause in question fails on it. Beside them are traces that the random exploration found.
+
+use crate::lifecycle::clauses::Clauses;
+
+use super::process::Fault;
+use super::random::{Event, Run};
+
+/// Plays a trace to its end.
+fn play(clauses: Clauses, events: &[Event]) -> Result<(), String> {
+    Run::new(clauses).play(events)
+}
+
+fn holds(events: &[Event]) {
+    if let Err(failure) = play(Clauses::ALL, events) {
+        panic!("{failure}");
+    }
+}
+
+fn fails_without(clauses: Clauses, events: &[Event], invariant: &str) {
+    let failure = play(clauses, events).expect_err("the trace must break the protocol without this clause");
+    assert!(failure.starts_with(invariant), "{failure}");
+}
+
+/// Steps of a first mint: finalizer, dry run, intent, call.
+const TO_THE_ANSWER: usize = 4;
+
+#[test]
+fn h1_recovery_that_rotates_leaves_a_dead_value() {
+    // One process has a value in memory and can't write it; another recovers, and its rotation lands after that write.
+    let trace = [
+        Event::Run(0, TO_THE_ANSWER),
+        Event::Run(1, 2),
+        Event::Tick(21),
+        Event::Run(1, 4),
+        Event::Run(0, 2),
+        Event::Run(1, 1),
+    ];
+    holds(&trace);
+    fails_without(Clauses { recovery_creates: false, ..Clauses::ALL }, &trace, "I2");
+}
+
+#[test]
+fn h2_a_version_read_just_before_the_write_fences_nothing() {
+    // The second process has taken over and written its own value; the first reads the new version and overwrites it.
+    let trace = [
+        Event::Run(0, TO_THE_ANSWER),
+        Event::Run(1, 2),
+        Event::Tick(21),
+        Event::Run(1, 6),
+        Event::Run(0, 2),
+        Event::Run(1, 1),
+    ];
+    holds(&trace);
+    // Status then names one token and the Secret another. That is noticed, at the price of one more token.
+    fails_without(Clauses { version_before_intent: false, ..Clauses::ALL }, &trace, "I8");
+}
+
+#[test]
+fn h4_a_deletion_that_does_not_wait_leaks_what_arrives_late() {
+    let trace = [
+        Event::Run(0, TO_THE_ANSWER - 1),
+        Event::Fault(0, Fault::CrashAfter),
+        Event::Delete,
+        Event::Run(1, 5),
+        Event::Tick(10),
+    ];
+    holds(&trace);
+    fails_without(Clauses { deletion_waits: false, ..Clauses::ALL }, &trace, "I1");
+}
+
+#[test]
+fn a_call_before_its_intent_leaks_when_the_process_dies() {
+    let trace = [
+        Event::Run(0, TO_THE_ANSWER),
+        Event::Fault(0, Fault::CrashBefore),
+        Event::Delete,
+        Event::Run(1, 5),
+        Event::Tick(10),
+    ];
+    holds(&trace);
+    let without = Clauses { intent_before_call: false, ..Clauses::ALL };
+    let leak = [Event::Run(0, TO_THE_ANSWER), Event::Fault(0, Fault::CrashBefore), Event::DeleteSecret];
+    assert!(play(without, &trace).is_err() || play(without, &leak).is_err());
+}
+
+#[test]
+fn h10a_a_secret_deleted_between_write_and_commit_keeps_its_token_for_a_grace() {
+    holds(&[Event::Run(1, 5), Event::Fault(1, Fault::CrashAfter), Event::DeleteSecret, Event::Run(0, 1)]);
+}
+
+#[test]
+fn h10b_a_slow_first_write_after_the_secret_was_deleted_heals() {
+    holds(&[
+        Event::Run(1, TO_THE_ANSWER),
+        Event::RaiseGeneration,
+        Event::Tick(1),
+        Event::Fault(1, Fault::LostAnswer),
+        Event::Run(0, 8),
+        Event::DeleteSecret,
+        Event::Run(1, 1),
+    ]);
+}
+
+#[test]
+fn a_rotation_of_unknown_outcome_keeps_its_doubt_when_the_recovery_is_refused() {
+    // Found by the exploration: the rotation landed, its answer was lost, and the new token that recovery asks for is
+    // refused. The key must not pass for ready with the dead value.
+    holds(&[
+        Event::Run(0, 6),
+        Event::RaiseGeneration,
+        Event::Run(0, 3),
+        Event::Fault(0, Fault::LostAnswer),
+        Event::Tick(21),
+        Event::Run(0, 5),
+        Event::Fault(0, Fault::Refused),
+        Event::Run(0, 4),
+    ]);
+}

@@ -61,7 +61,10 @@ pub(super) struct InFlight {
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
+    /// Seconds.
     pub clock: u64,
+    /// Microseconds within them: nothing happens at the same instant as anything else.
+    pub instant: u64,
     pub versions: u64,
     pub resource: Option<Resource>,
     pub secret: Option<Secret>,
@@ -83,7 +86,7 @@ pub(super) struct World {
     pub tampered: bool,
     /// Status or record were forged: what they say isn't checked, only what is done about it.
     pub violations: Vec<String>,
-    /// The token that status named when a resource with `Retain` was let go.
+    /// The token that stays, where a resource with `Retain` is let go.
     pub retained: Option<String>,
     /// It was let go without a Secret, as the person asked for: it is an orphan that is reported.
     pub reported: bool,
@@ -119,6 +122,7 @@ impl World {
         };
         Self {
             clock: 1_000,
+            instant: 0,
             versions: 1,
             resource: Some(resource),
             secret: None,
@@ -153,7 +157,7 @@ impl World {
 
     pub(super) fn now(&self) -> Now {
         let wall = Timestamp::from_second(EPOCH + i64::try_from(self.clock).unwrap()).unwrap();
-        Now { wall, mono: Monotonic(Duration::from_secs(self.clock)) }
+        Now { wall, mono: Monotonic(Duration::from_secs(self.clock) + Duration::from_micros(self.instant)) }
     }
 
     pub(super) fn fresh_id(&mut self) -> OperationId {
@@ -241,7 +245,8 @@ impl World {
     }
 
     /// A complete list begun now, which lags `lag` seconds behind.
-    pub(super) fn list(&self, lag: u64) -> Listing {
+    pub(super) fn list(&mut self, lag: u64) -> Listing {
+        self.instant += 1;
         let as_of = self.clock.saturating_sub(lag);
         let tokens: Vec<_> = self
             .tokens
@@ -280,10 +285,13 @@ impl World {
     /// A value is written into the Secret. Where somebody deleted the Secret, nothing fences the first write of a slow
     /// process whose operation isn't the recorded one any more; that heals itself (review, H10b).
     pub(super) fn wrote_value(&mut self, id: &str, at_once: bool, current: bool) {
+        if !current && self.tampered {
+            return;
+        }
         if let Some(old) = self.in_use.replace(id.to_owned()).filter(|old| old != id) {
             self.replaced.push((old, self.clock, at_once));
         }
-        self.tampered &= !current;
+        self.tampered = false;
     }
 
     /// I2: Ready means that the Secret holds the value of a token that lives.
@@ -308,16 +316,14 @@ impl World {
     pub(super) fn check_at_rest(&mut self) {
         let living: Vec<String> =
             self.tokens.iter().filter(|t| t.ours && t.revoked.is_none()).map(|t| t.id.clone()).collect();
-        let named = |id: &String| match &self.resource {
-            Some(resource) => {
-                resource.status.token.as_ref().is_some_and(|token| token.id == *id)
-                    || resource.status.superseded.iter().any(|entry| entry.id == *id)
+        let named = |id: &String| {
+            if let Some(resource) = &self.resource {
+                let status = &resource.status;
+                return status.token.as_ref().is_some_and(|token| token.id == *id)
+                    || status.superseded.iter().any(|entry| entry.id == *id);
             }
-
-            None => {
-                let marked = self.secret.as_ref().and_then(|secret| secret.record.retained.as_ref());
-                self.retained.as_ref() == Some(id) && (self.reported || marked == Some(id))
-            }
+            let marked = self.secret.as_ref().and_then(|secret| secret.record.retained.as_ref());
+            self.retained.as_ref() == Some(id) && (self.reported || marked == Some(id))
         };
         let leaked: Vec<_> = living.iter().filter(|id| !named(id)).cloned().collect();
         if !leaked.is_empty() {
