@@ -1,5 +1,6 @@
 //! An operator that gives Kubernetes `AccessKey` and `GatewayKey` resources: it mints, rotates and revokes Keeptrusts
 //! API tokens and keeps their one-time values in Secrets, safe against a crash at any step.
 
+pub mod controller;
 pub mod lifecycle;
 pub mod resources;

@@ -1,0 +1,424 @@
+//! The Secret as a commit record: how it is read into what the core observes, and how it is written.
+//!
+//! No I/O here. A Secret is only ever written by a merge patch that carries the resourceVersion it must have (or by a
+//! create), so that whatever others put into it stays, and nobody's change is overwritten unseen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::lifecycle::desired::Desired;
+use crate::lifecycle::memory::Captured;
+use crate::lifecycle::observed::{Contents, OurSecret, Record, SecretView};
+use crate::lifecycle::template::Values;
+use crate::lifecycle::token::{TokenFacts, TokenId};
+use crate::resources::{DeletionPolicy, GROUP, KeyKind, Operation};
+
+/// Label by which our Secrets are watched; its value is the resource's uid, for names may be too long for a label.
+pub const UID_LABEL: &str = "keys.keeptrusts.com/uid";
+
+/// Our annotations, without the domain.
+mod key {
+    pub(super) const OWNER: &str = "owner";
+    pub(super) const UIDS: &str = "uids";
+    pub(super) const INSTALLATION: &str = "installation";
+    pub(super) const TOKEN_ID: &str = "token-id";
+    pub(super) const TOKEN_NAME: &str = "token-name";
+    pub(super) const PREFIX: &str = "token-prefix";
+    pub(super) const CREATED_AT: &str = "token-created-at";
+    pub(super) const ROTATED_AT: &str = "token-rotated-at";
+    pub(super) const EXPIRES_AT: &str = "token-expires-at";
+    pub(super) const OPERATION: &str = "operation";
+    pub(super) const GENERATION: &str = "rotation-generation";
+    pub(super) const REPLACED: &str = "replaced";
+    pub(super) const FENCE: &str = "fence";
+    pub(super) const RETAINED: &str = "retained";
+    pub(super) const DIGEST: &str = "digest";
+    pub(super) const MANAGED: &str = "managed";
+}
+
+/// Whose the Secret has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Kind of the resource.
+    pub kind: KeyKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The installation, as in token names.
+    pub installation: String,
+}
+
+impl Identity {
+    fn owner(&self) -> String {
+        format!("{}/{}", self.kind.kind(), self.name)
+    }
+
+    /// The ownerReference that makes the garbage collector remove the Secret. It doesn't block the owner's deletion.
+    fn reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: format!("{GROUP}/v1alpha1"),
+            kind: self.kind.kind().to_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(false),
+        }
+    }
+}
+
+/// What the operator put into a Secret beside its own annotations: taken out again when the template drops it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Managed {
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    data: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    labels: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    annotations: BTreeSet<String>,
+}
+
+impl Managed {
+    fn of(desired: &Desired) -> Self {
+        Self {
+            data: desired.data.keys().cloned().chain([desired.secret_key.clone()]).collect(),
+            labels: desired.labels.keys().cloned().collect(),
+            annotations: desired.annotations.keys().cloned().collect(),
+        }
+    }
+}
+
+fn ours(key: &str) -> String {
+    format!("{GROUP}/{key}")
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(&ours(key)).map(String::as_str)
+}
+
+fn time(meta: &ObjectMeta, key: &str) -> Option<Timestamp> {
+    annotation(meta, key)?.parse().ok()
+}
+
+fn managed(meta: &ObjectMeta) -> Managed {
+    annotation(meta, key::MANAGED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// The record in a Secret's annotations; nothing if it can't be read.
+fn record(meta: &ObjectMeta) -> Option<Record> {
+    let owned = |key| annotation(meta, key).map(ToOwned::to_owned);
+    Some(Record {
+        token: TokenFacts {
+            id: TokenId::parse(annotation(meta, key::TOKEN_ID)?).ok()?,
+            name: owned(key::TOKEN_NAME),
+            prefix: owned(key::PREFIX),
+            created_at: time(meta, key::CREATED_AT),
+            rotated_at: time(meta, key::ROTATED_AT),
+            expires_at: time(meta, key::EXPIRES_AT),
+        },
+        operation: owned(key::OPERATION)?,
+        generation: annotation(meta, key::GENERATION)?.parse().ok()?,
+        replaced: owned(key::REPLACED),
+        fence: owned(key::FENCE),
+        retained: owned(key::RETAINED),
+    })
+}
+
+/// Says whose a Secret is if it isn't the resource's.
+fn foreign(meta: &ObjectMeta, identity: &Identity) -> Option<String> {
+    let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    if let Some(owner) = controller.filter(|owner| owner.uid != identity.uid) {
+        return Some(format!("{} {}", owner.kind, owner.name));
+    }
+    let uids = annotation(meta, key::UIDS).unwrap_or_default();
+    let same = annotation(meta, key::OWNER) == Some(identity.owner().as_str())
+        && annotation(meta, key::INSTALLATION) == Some(identity.installation.as_str())
+        && uids.split(',').any(|uid| uid == identity.uid);
+    if same {
+        return None;
+    }
+    Some(match (annotation(meta, key::OWNER), annotation(meta, key::RETAINED)) {
+        (Some(owner), Some(_)) => format!("a deleted {owner} whose Secret was retained"),
+        (Some(owner), None) => format!("another {owner}"),
+        (None, _) => "somebody who isn't this operator".to_owned(),
+    })
+}
+
+/// A Secret's metadata, from a watch or a reply.
+#[must_use]
+pub fn observe_metadata(meta: Option<&ObjectMeta>, identity: &Identity, live: bool) -> SecretView {
+    let Some(meta) = meta else { return SecretView::Absent { live } };
+    if let Some(owner) = foreign(meta, identity) {
+        return SecretView::Foreign { owner };
+    }
+    let Some(record) = record(meta) else {
+        return SecretView::Foreign { owner: format!("{}, but its record can't be read", identity.owner()) };
+    };
+    let version = meta.resource_version.clone().unwrap_or_default();
+    SecretView::Ours(OurSecret { version, live, record, contents: Contents::Unread })
+}
+
+/// A Secret that was read with its data from the API server. Without a valid spec its rendering isn't judged.
+#[must_use]
+pub fn observe(secret: Option<&Secret>, identity: &Identity, desired: Option<&Desired>) -> SecretView {
+    let meta = secret.map(|secret| &secret.metadata);
+    let mut view = observe_metadata(meta, identity, true);
+    if let (SecretView::Ours(ours), Some(secret)) = (&mut view, secret) {
+        ours.contents = contents(secret, identity, desired, &ours.record);
+    }
+    view
+}
+
+fn contents(secret: &Secret, identity: &Identity, desired: Option<&Desired>, record: &Record) -> Contents {
+    let Some(desired) = desired else { return Contents::Unread };
+    let Some(value) = value(secret, desired) else { return Contents::Changed };
+    let known = annotation(&secret.metadata, key::DIGEST).is_some_and(|digest| matches(&value, digest));
+    if !known {
+        return Contents::Changed;
+    }
+    if is_current(secret, identity, desired, record, &value) { Contents::Current } else { Contents::Stale }
+}
+
+/// The value that a Secret holds; nothing if there is none or it isn't text.
+#[must_use]
+pub fn value(secret: &Secret, desired: &Desired) -> Option<SecretString> {
+    let bytes = &secret.data.as_ref()?.get(&desired.secret_key)?.0;
+    let text = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())?;
+    Some(SecretString::from(text))
+}
+
+/// Whether all but the value is as the spec asks.
+fn is_current(
+    secret: &Secret,
+    identity: &Identity,
+    desired: &Desired,
+    record: &Record,
+    value: &SecretString,
+) -> bool {
+    let empty = BTreeMap::new();
+    let labels = secret.metadata.labels.as_ref().unwrap_or(&empty);
+    let annotations = secret.metadata.annotations.as_ref().unwrap_or(&empty);
+    let holds = |have: &BTreeMap<String, String>, want: &BTreeMap<String, String>| {
+        want.iter().all(|(key, value)| have.get(key) == Some(value))
+    };
+    let data = secret.data.as_ref();
+    let rendered = rendered(identity, desired, &record.token, value).into_iter().all(|(key, text)| {
+        data.and_then(|data| data.get(key)).is_some_and(|bytes| bytes.0 == text.expose_secret().as_bytes())
+    });
+    let owned = secret.metadata.owner_references.iter().flatten().any(|owner| *owner == identity.reference());
+    rendered
+        && holds(labels, &desired.labels)
+        && holds(annotations, &desired.annotations)
+        && labels.get(UID_LABEL) == Some(&identity.uid)
+        && managed(&secret.metadata) == Managed::of(desired)
+        && owned == (desired.deletion_policy == DeletionPolicy::Revoke)
+}
+
+/// Every data key that the spec asks for, with its text.
+fn rendered<'a>(
+    identity: &'a Identity,
+    desired: &'a Desired,
+    token: &'a TokenFacts,
+    value: &'a SecretString,
+) -> Vec<(&'a String, SecretString)> {
+    let values = Values {
+        value,
+        name: &identity.name,
+        namespace: &identity.namespace,
+        prefix: token.prefix.as_deref().unwrap_or_default(),
+        token_id: token.id.as_str(),
+        gateway_id: desired.gateway_id.as_deref().unwrap_or_default(),
+    };
+    let mut data: Vec<_> =
+        desired.data.iter().map(|(key, template)| (key, template.render(&values))).collect();
+    data.push((&desired.secret_key, value.clone()));
+    data
+}
+
+/// A digest of a value under a random salt, for the Secret's annotations: its readers have the value anyway.
+#[must_use]
+pub fn digest(value: &SecretString, salt: [u8; 16]) -> String {
+    let salt = base32::encode(base32::Alphabet::Rfc4648Lower { padding: false }, &salt);
+    format!("v1:{salt}:{}", hashed(value, &salt))
+}
+
+fn hashed(value: &SecretString, salt: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(salt.as_bytes());
+    hash.update(b":");
+    hash.update(value.expose_secret().as_bytes());
+    base32::encode(base32::Alphabet::Rfc4648Lower { padding: false }, &hash.finalize())
+}
+
+fn matches(value: &SecretString, digest: &str) -> bool {
+    let mut parts = digest.split(':');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some("v1"), Some(salt), Some(hash), None) => hashed(value, salt) == hash,
+        _ => false,
+    }
+}
+
+/// What goes into a Secret together with a value.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// Whose the Secret is.
+    pub identity: &'a Identity,
+    /// What the spec asks for.
+    pub desired: &'a Desired,
+    /// What the token API said of the token.
+    pub facts: &'a TokenFacts,
+    /// The operation that brought the value.
+    pub operation: &'a Operation,
+    /// The value.
+    pub value: &'a SecretString,
+    /// Salt of the digest: random.
+    pub salt: [u8; 16],
+}
+
+impl Commit<'_> {
+    /// The body of a merge patch, or of a create where there is no Secret yet. `previous` are the metadata of the
+    /// Secret that is there.
+    #[must_use]
+    pub fn body(&self, onto: &Captured, previous: Option<&ObjectMeta>) -> Value {
+        let Self { identity, desired, facts, operation, value, salt } = self;
+        let mut body = frame(identity, desired, facts, value, previous);
+        let stamp = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        let notes = [
+            (key::OWNER, Some(identity.owner())),
+            (key::UIDS, Some(identity.uid.clone())),
+            (key::INSTALLATION, Some(identity.installation.clone())),
+            (key::TOKEN_ID, Some(facts.id.as_str().to_owned())),
+            (key::TOKEN_NAME, facts.name.clone()),
+            (key::PREFIX, facts.prefix.clone()),
+            (key::CREATED_AT, stamp(facts.created_at)),
+            (key::ROTATED_AT, stamp(facts.rotated_at)),
+            (key::EXPIRES_AT, stamp(facts.expires_at)),
+            (key::OPERATION, Some(operation.id.clone())),
+            (key::GENERATION, Some(operation.generation.to_string())),
+            (key::REPLACED, onto.names.clone()),
+            (key::FENCE, None),
+            (key::DIGEST, Some(digest(value, *salt))),
+        ];
+        for (key, note) in notes {
+            body.annotations.insert(ours(key), note.map_or(Value::Null, Value::String));
+        }
+        body.finish(onto.version.as_deref(), identity, &desired.secret_name)
+    }
+}
+
+/// The body of a merge patch that renders the Secret anew around the value that it holds.
+#[must_use]
+pub fn rerender(secret: &Secret, identity: &Identity, desired: &Desired, record: &Record) -> Option<Value> {
+    let value = value(secret, desired)?;
+    let body = frame(identity, desired, &record.token, &value, Some(&secret.metadata));
+    Some(body.finish(secret.metadata.resource_version.as_deref(), identity, &desired.secret_name))
+}
+
+/// The body of a merge patch that fences the Secret off against a process that still holds the value of `id`.
+#[must_use]
+pub fn fence(version: &str, id: &str) -> Value {
+    json!({"metadata": {"resourceVersion": version, "annotations": {ours(key::FENCE): id}}})
+}
+
+/// The body of a merge patch that marks the Secret as retained with the token `id` and takes our ownerReference off.
+/// Others' ownerReferences stay.
+#[must_use]
+pub fn retain(meta: &ObjectMeta, identity: &Identity, id: &str) -> Value {
+    let others: Vec<_> =
+        meta.owner_references.iter().flatten().filter(|owner| owner.uid != identity.uid).collect();
+    json!({"metadata": {
+        "resourceVersion": meta.resource_version,
+        "annotations": {ours(key::RETAINED): id},
+        "ownerReferences": others,
+    }})
+}
+
+/// A patch in the making.
+struct Body {
+    data: Map<String, Value>,
+    labels: Map<String, Value>,
+    annotations: Map<String, Value>,
+    owners: Vec<OwnerReference>,
+}
+
+/// What the spec asks for, and null for what it asked for once and doesn't any more.
+fn frame(
+    identity: &Identity,
+    desired: &Desired,
+    facts: &TokenFacts,
+    value: &SecretString,
+    previous: Option<&ObjectMeta>,
+) -> Body {
+    let old = previous.map(managed).unwrap_or_default();
+    let dropped = |old: &BTreeSet<String>| -> Map<String, Value> {
+        old.iter().map(|key| (key.clone(), Value::Null)).collect()
+    };
+    let mut data = dropped(&old.data);
+    for (key, text) in rendered(identity, desired, facts, value) {
+        let bytes = k8s_openapi::ByteString(text.expose_secret().as_bytes().to_vec());
+        data.insert(key.clone(), json!(bytes));
+    }
+    let text =
+        |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    let with = |mut base: Map<String, Value>, more: Map<String, Value>| {
+        base.extend(more);
+        base
+    };
+    let mut labels = with(dropped(&old.labels), text(&desired.labels));
+    labels.insert(UID_LABEL.to_owned(), json!(identity.uid));
+    let mut annotations = with(dropped(&old.annotations), text(&desired.annotations));
+    let managed = serde_json::to_string(&Managed::of(desired)).unwrap_or_default();
+    annotations.insert(ours(key::MANAGED), json!(managed));
+    let references = previous.and_then(|meta| meta.owner_references.as_ref());
+    let mut owners: Vec<_> =
+        references.into_iter().flatten().filter(|o| o.uid != identity.uid).cloned().collect();
+    if desired.deletion_policy == DeletionPolicy::Revoke {
+        owners.push(identity.reference());
+    }
+    Body { data, labels, annotations, owners }
+}
+
+impl Body {
+    /// A merge patch onto `version`; without one, the body of a create, where null has no place.
+    fn finish(self, version: Option<&str>, identity: &Identity, name: &str) -> Value {
+        let Self { data, labels, annotations, owners } = self;
+        if let Some(version) = version {
+            return json!({
+                "metadata": {
+                    "resourceVersion": version,
+                    "labels": labels,
+                    "annotations": annotations,
+                    "ownerReferences": owners,
+                },
+                "data": data,
+            });
+        }
+        let set =
+            |map: Map<String, Value>| map.into_iter().filter(|(_, v)| !v.is_null()).collect::<Map<_, _>>();
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "Opaque",
+            "metadata": {
+                "name": name,
+                "namespace": identity.namespace,
+                "labels": set(labels),
+                "annotations": set(annotations),
+                "ownerReferences": owners,
+            },
+            "data": set(data),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
