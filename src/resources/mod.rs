@@ -4,11 +4,17 @@
 //! the API server can check are CEL rules here; the rules that it can't are checked once, in
 //! [`crate::lifecycle::desired`].
 
+mod crds;
 mod keys;
+mod rules;
+mod schema;
 mod spec;
 mod status;
 
+pub use crds::{crd_files, crds, crds_yaml, write_crds};
 pub use keys::{AccessKey, AccessKeySpec, GatewayKey, GatewayKeySpec, Key, KeyKind, SpecParts};
+pub use rules::DEFAULT_SECRET_KEY;
+pub use schema::{MAX_GENERATION, MAX_SUPERSEDED};
 pub use spec::{
     DeletionPolicy, GatewayTokenSpec, RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec,
 };

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// What is sent to the token API when a token is made. The API can't change a token afterwards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -12,16 +14,20 @@ pub struct TokenSpec {
     /// Head of the token's name in the Keeptrusts console; the operator appends a tag of its own.
     /// Default: the resource's name. Can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
     pub name: Option<String>,
     /// Team that the token belongs to. Default: none. Can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub team_id: Option<String>,
     /// Description shown in the console. Default: none. A change counts for the next token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub description: Option<String>,
-    /// How long a token lives, for example `90d`. It is replaced in the last third of its life.
+    /// How long a token lives, for example `90d`, `12w` or `1h30m`. It is replaced in the last third of its life.
     /// Default: it doesn't expire. A change counts for the next token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
     pub expires_after: Option<String>,
 }
 
@@ -34,6 +40,7 @@ pub struct GatewayTokenSpec {
     pub common: TokenSpec,
     /// Id of the hosted gateway whose runtime uses this token. Default: none. Can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub gateway_id: Option<String>,
 }
 
@@ -43,9 +50,11 @@ pub struct GatewayTokenSpec {
 pub struct SecretSpec {
     /// Name of the Secret, in the resource's namespace. Default: the resource's name. Can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::secret_name")]
     pub name: Option<String>,
     /// Data key that holds the value. Default: `api-key`. Can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::data_key")]
     pub key: Option<String>,
     /// What else the Secret holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,15 +66,21 @@ pub struct SecretSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
-    /// Labels of the Secret. Those under `keeptrusts.com/` are the operator's own.
+    /// Labels of the Secret. Those under `keeptrusts.com/` are the operator's own and refused.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the Secret. Those under `keeptrusts.com/` are the operator's own.
+    /// Annotations of the Secret. Those under `keeptrusts.com/` are the operator's own and refused.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
     pub annotations: BTreeMap<String, String>,
     /// Further data keys. Literal text, but for `$(value)`, `$(name)`, `$(namespace)`, `$(prefix)`, `$(tokenId)` and
     /// `$(gatewayId)`; `$$(` stands for a literal `$(`.
+    /// `$(gatewayId)` needs `token.gatewayId`. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::data")]
     pub data: BTreeMap<String, String>,
 }
 
@@ -75,6 +90,7 @@ pub struct SecretTemplate {
 pub struct RotationSpec {
     /// Raise it to rotate now, once. A lower number does nothing. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: Option<i64>,
     /// How a rotation is done. Default: `InPlace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,10 +98,12 @@ pub struct RotationSpec {
     /// How long a token that was replaced by another one lives on, for example `30m`. `InPlace` rotations have none:
     /// there the old value dies at once. Default: `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
     pub grace: Option<String>,
 }
 
-/// How a rotation is done.
+/// How a rotation is done. `InPlace`: the token API's own rotation, after which the old value is dead at once.
+/// Default: `InPlace`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RotationStrategy {
     /// The token API's own rotation: the old value dies at once.
@@ -93,7 +111,8 @@ pub enum RotationStrategy {
     InPlace,
 }
 
-/// What becomes of the token and the Secret when the resource is deleted.
+/// What becomes of the token and the Secret when the resource is deleted. `Revoke`: every token is revoked and the
+/// Secret is removed. `Retain`: the token and its Secret stay as they are. Default: `Revoke`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// Every token is revoked and the Secret is removed.

@@ -4,21 +4,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// What the operator knows of a key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyStatus {
     /// `metadata.generation` that this status speaks of; -1 before the operator has seen the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
     pub observed_generation: Option<i64>,
     /// Highest `spec.rotation.generation` that has been acted on. It never falls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub observed_rotation_generation: Option<i64>,
     /// The token whose value the Secret holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
     /// Tokens that were replaced and are still to be revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = schema::MAX_SUPERSEDED),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"])
+    )]
     pub superseded: Vec<Superseded>,
     /// The operation under way. Internal: it is the record that makes a crash safe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,6 +42,7 @@ pub struct KeyStatus {
     pub next_rotation: Option<Time>,
     /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -42,12 +51,15 @@ pub struct KeyStatus {
 #[serde(rename_all = "camelCase")]
 pub struct TokenStatus {
     /// The token API's id.
+    #[schemars(length(max = 128))]
     pub id: String,
     /// Full name of the token in the console.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub name: Option<String>,
     /// First characters of the value, as the token API shows them. Absent where it shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub prefix: Option<String>,
     /// When the token was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,9 +77,11 @@ pub struct TokenStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Superseded {
     /// The token API's id.
+    #[schemars(length(max = 128))]
     pub id: String,
     /// First characters of its value, as the token API shows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub prefix: Option<String>,
     /// When it was superseded.
     pub since: Time,
@@ -80,18 +94,22 @@ pub struct Superseded {
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
     /// Random, never used twice.
+    #[schemars(length(max = 128))]
     pub id: String,
     /// What is asked of the token API.
     pub kind: OperationKind,
     /// Name of the token that a Create makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub token_name: Option<String>,
     /// Id of the token that a Rotate rotates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub token_id: Option<String>,
     /// Why.
     pub reason: OperationReason,
     /// `spec.rotation.generation` that this operation satisfies.
+    #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: i64,
     /// The value in the Secret may be dead: an operation before this one was a rotation whose outcome isn't known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -129,11 +147,14 @@ pub enum OperationReason {
 #[serde(rename_all = "camelCase")]
 pub struct SecretStatus {
     /// Its name.
+    #[schemars(length(max = 253))]
     pub name: String,
     /// The data key of the value.
+    #[schemars(length(max = 253))]
     pub key: String,
     /// Its resourceVersion when it was last written or checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub resource_version: Option<String>,
 }
 
@@ -146,6 +167,7 @@ pub struct LastRotation {
     /// Why it was made.
     pub reason: OperationReason,
     /// `spec.rotation.generation` that it satisfied.
+    #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: i64,
     /// The operation that brought the value. Internal: the Secret must name the same one.
     pub operation: String,

@@ -1,0 +1,200 @@
+//! Schemas of single fields: bounds, and the rules that need no other field.
+//!
+//! Every string, list and map has a maximum: the API server weighs a rule by the largest input that the schema
+//! admits, and refuses the whole CRD if that is too much. The messages say what to write instead.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// The largest `rotation.generation`: 2^53, up to which a JSON number is exact in every client.
+pub const MAX_GENERATION: i64 = 1 << 53;
+
+/// The most tokens that may wait for their revocation.
+pub const MAX_SUPERSEDED: usize = 8;
+
+/// The longest duration, in characters. With the digits that [`DURATION`] admits no duration exceeds 5,000 years
+/// (four times `9999999h` is the most that fits), so that a date and a duration always make a date.
+const MAX_DURATION_LENGTH: u32 = 32;
+
+/// Go's grammar of durations with days and weeks, without fractions, signs and units below a second.
+const DURATION: &str = "^([0-9]{1,4}w|[0-9]{1,5}d|[0-9]{1,7}h|[0-9]{1,8}m|[0-9]{1,9}s)+$";
+
+/// Most entries of one map of the template.
+const MAX_ENTRIES: u32 = 32;
+
+/// The longest value in the template's data and annotations. Times [`MAX_ENTRIES`] this is half of what a Secret can
+/// hold, and a tenth of what the rules may cost in one request.
+const MAX_VALUE_LENGTH: u32 = 16_384;
+
+/// Text whose every `$(` is a known placeholder or escaped as `$$(`. Several `$` before the last two are literal.
+const PLACEHOLDERS: &str =
+    "^([^$]|[$]+[^$(]|[$]{2,}[(]|[$][(](value|name|namespace|prefix|tokenId|gatewayId)[)])*[$]*$";
+
+/// A duration.
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_DURATION_LENGTH,
+        "x-kubernetes-validations": [
+            {
+                "rule": format!("self.matches('{DURATION}')"),
+                "message": "a duration is made of whole numbers with the units w, d, h, m and s, for example 90d, 12w or \
+                    1h30m; the largest parts are 9999w, 99999d, 9999999h, 99999999m and 999999999s",
+            },
+            {
+                "rule": "self.matches('[1-9]')",
+                "message": "a duration can't be zero: leave the field out for its default, or write a short one such as 1s",
+            },
+        ],
+    })
+}
+
+/// The name of a Secret.
+pub(super) fn secret_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": "!format.dns1123Subdomain().validate(self).hasValue()",
+            "message": "a Secret's name has lower-case letters, digits, '-' and '.', and begins and ends with a letter or \
+                a digit, for example checkout-api-key",
+        }],
+    })
+}
+
+/// A data key of a Secret.
+pub(super) fn data_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": is_data_key("self"),
+            "message": DATA_KEY_MESSAGE,
+        }],
+    })
+}
+
+/// Labels of the Secret.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MAX_ENTRIES,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "x-kubernetes-validations": [{
+                "rule": "!format.labelValue().validate(self).hasValue()",
+                "message": "a label's value is empty, or has letters, digits, '-', '_' and '.', and begins and ends with a \
+                    letter or a digit; put other text into an annotation",
+            }],
+        },
+        "x-kubernetes-validations": metadata_key_rules("label"),
+    })
+}
+
+/// Annotations of the Secret.
+pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MAX_ENTRIES,
+        "additionalProperties": { "type": "string", "maxLength": MAX_VALUE_LENGTH },
+        "x-kubernetes-validations": metadata_key_rules("annotation"),
+    })
+}
+
+/// Further data of the Secret.
+pub(super) fn data(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": MAX_ENTRIES,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": MAX_VALUE_LENGTH,
+            "x-kubernetes-validations": [{
+                "rule": format!("self.matches('{PLACEHOLDERS}')"),
+                "message": "the placeholders are $(value), $(name), $(namespace), $(prefix), $(tokenId) and $(gatewayId); \
+                    write $$( for a literal $(",
+            }],
+        },
+        "x-kubernetes-validations": [{
+            "rule": format!("self.all(k, k.size() <= 253 && {})", is_data_key("k")),
+            "message": DATA_KEY_MESSAGE,
+        }],
+    })
+}
+
+/// Conditions as `metav1.Condition` bounds them, keyed by type.
+pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "description": "One aspect of the key's state.",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "type": {
+                    "type": "string",
+                    "description": "Which aspect.",
+                    "minLength": 1,
+                    "maxLength": 316,
+                },
+                "status": {
+                    "type": "string",
+                    "description": "Whether it holds.",
+                    "enum": ["True", "False", "Unknown"],
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "description": "`metadata.generation` that the condition speaks of.",
+                    "format": "int64",
+                    "minimum": 0,
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "description": "When the status last changed.",
+                    "format": "date-time",
+                },
+                "reason": {
+                    "type": "string",
+                    "description": "Why, in one word of a closed list.",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                },
+                "message": {
+                    "type": "string",
+                    "description": "Why, in a sentence for people.",
+                    "maxLength": 32768,
+                },
+            },
+        },
+    })
+}
+
+const DATA_KEY_MESSAGE: &str = "a data key of a Secret has 1 to 253 letters, digits, '-', '_' and '.', isn't '.' and doesn't \
+    begin with '..', for example api-key";
+
+/// What Kubernetes takes as a data key; the two with dots would be paths when the Secret is mounted.
+fn is_data_key(variable: &str) -> String {
+    format!("{variable}.matches('^[-._a-zA-Z0-9]+$') && {variable} != '.' && !{variable}.startsWith('..')")
+}
+
+fn metadata_key_rules(what: &str) -> serde_json::Value {
+    serde_json::json!([
+        {
+            "rule": "self.all(k, !format.qualifiedName().validate(k).hasValue())",
+            "message": format!(
+                "a key among the {what}s has up to 63 letters, digits, '-', '_' and '.', and may have a domain before a slash, \
+                 for example example.com/team"
+            ),
+        },
+        {
+            "rule": "!self.exists(k, k.matches('^([^/]*[.])?keeptrusts[.]com/'))",
+            "message": format!("{what}s under keeptrusts.com/ are the operator's own: choose another domain"),
+        },
+    ])
+}
