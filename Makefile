@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test format lint unit explore
+.PHONY: help test format lint unit explore crds
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -20,3 +20,6 @@ unit: ## Run the unit, table and property tests
 
 explore: ## Explore a million schedules of the core instead of thirty thousand; takes minutes
 	EXPLORE_SCHEDULES=1000000 cargo test --locked --lib lifecycle::model::random::the_protocol
+
+crds: ## Generate crds/ from the Rust types
+	cargo run --locked --quiet -- crds --output-dir crds

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::resources::{DeletionPolicy, RotationStrategy, SpecParts};
+use crate::resources::{DEFAULT_SECRET_KEY, DeletionPolicy, RotationStrategy, SpecParts};
 
 use super::duration;
 use super::template::Template;
-
-/// The data key of the value unless the spec names one; the vendor's gateway chart reads it by this name.
-pub const DEFAULT_SECRET_KEY: &str = "api-key";
 
 /// How long a superseded token lives on unless the spec says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_hours(1);

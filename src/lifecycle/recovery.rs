@@ -3,13 +3,13 @@
 //! It never rotates and never adopts by name. Unless the Secret carries the operation's id, the operation is replaced
 //! by a new `Create`: a call that arrives late can then only find, or make, a token that is on its way out.
 
-use crate::resources::{Operation, OperationKind};
+use crate::resources::{MAX_SUPERSEDED, Operation, OperationKind};
 
 use super::clauses::Clauses;
 use super::decide::{create, is_repair, rest, rest_until, show};
 use super::listing::Listed;
 use super::observed::{Contents, Observed, OurSecret, SecretView};
-use super::status::{self, MAX_SUPERSEDED, Reason, Verdict};
+use super::status::{self, Reason, Verdict};
 use super::step::{Closes, Step};
 use super::time::Monotonic;
 use super::upkeep;

@@ -11,9 +11,9 @@ use super::observed::Observed;
 use super::time::{later, to_time};
 use super::token::TokenFacts;
 
-/// The most tokens that may await revocation at once. With this bound a status stays far below etcd's limit, beyond
-/// which a write would fail *after* a token was made (review, \[15\]).
-pub const MAX_SUPERSEDED: usize = 8;
+/// The longest name and prefix of a token that a status takes, in characters.
+const MAX_NAME: usize = 512;
+const MAX_PREFIX: usize = 128;
 
 /// The longest message of a condition.
 const MAX_MESSAGE: usize = 1_024;
@@ -137,7 +137,7 @@ pub fn is_ready(status: &KeyStatus) -> bool {
 /// Puts the conditions of `verdict` into `status`. A condition's transition time changes with its status alone.
 pub fn set_conditions(status: &mut KeyStatus, verdict: &Verdict, generation: i64, now: Timestamp) {
     let Verdict { ready, reason, message, reconciling, stalled } = verdict;
-    let message: String = message.chars().take(MAX_MESSAGE).collect();
+    let message = clip(message, MAX_MESSAGE);
     let wanted = [
         ("Ready", Some(*ready)),
         ("Reconciling", reconciling.then_some(true)),
@@ -178,7 +178,7 @@ pub fn supersede(
     if status.superseded.iter().all(|entry| entry.id != id) {
         status.superseded.push(Superseded {
             id: id.to_owned(),
-            prefix,
+            prefix: prefix.map(|prefix| clip(&prefix, MAX_PREFIX)),
             since: to_time(now),
             revoke_after: to_time(later(now, grace)),
         });
@@ -239,6 +239,12 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
     }
 }
 
+/// What the token API tells must fit into a status whatever it is: a status that is refused would be noticed only
+/// after a token was made.
+fn clip(text: &str, length: usize) -> String {
+    text.chars().take(length).collect()
+}
+
 fn was_ready(observed: &Observed) -> bool {
     observed.resource.status.operation.is_none() && is_ready(&observed.resource.status)
 }
@@ -285,8 +291,8 @@ pub fn with_commit(
     // A token never returns from the superseded ones: its own id can't be among them.
     status.token = Some(TokenStatus {
         id: facts.id.as_str().to_owned(),
-        name: facts.name.clone(),
-        prefix: facts.prefix.clone(),
+        name: facts.name.as_deref().map(|name| clip(name, MAX_NAME)),
+        prefix: facts.prefix.as_deref().map(|prefix| clip(prefix, MAX_PREFIX)),
         created_at: facts.created_at.map(to_time),
         rotated_at: facts.rotated_at.map(to_time),
         expires_at: facts.expires_at.map(to_time),

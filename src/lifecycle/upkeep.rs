@@ -1,14 +1,14 @@
 //! Upkeep: no operation is recorded and nothing is being deleted. Is a new value needed? May anything be revoked? Does
 //! status say what is so? At rest the answer is no three times, from caches alone.
 
-use crate::resources::{KeyStatus, Operation, OperationKind, OperationReason};
+use crate::resources::{KeyStatus, MAX_SUPERSEDED, Operation, OperationKind, OperationReason};
 
 use super::clauses::Clauses;
 use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
 use super::desired::Desired;
 use super::memory::{Life, Retry, Trouble};
 use super::observed::{Contents, Observed, SecretView};
-use super::status::{self, MAX_SUPERSEDED, Reason, Verdict};
+use super::status::{self, Reason, Verdict};
 use super::step::Step;
 use super::time::{Monotonic, elapsed, to_time};
 

@@ -8,7 +8,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 /// The largest `rotation.generation`: 2^53, up to which a JSON number is exact in every client.
 pub const MAX_GENERATION: i64 = 1 << 53;
 
-/// The most tokens that may wait for their revocation.
+/// The most tokens that may await revocation at once. With this bound a status stays far below etcd's limit, beyond
+/// which a write would fail *after* a token was made (review, \[15\]).
 pub const MAX_SUPERSEDED: usize = 8;
 
 /// The longest duration, in characters. With the digits that [`DURATION`] admits no duration exceeds 5,000 years

@@ -170,5 +170,6 @@ pub struct LastRotation {
     #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: i64,
     /// The operation that brought the value. Internal: the Secret must name the same one.
+    #[schemars(length(max = 128))]
     pub operation: String,
 }
