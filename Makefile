@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help test format lint unit explore crds
+.PHONY: help test format lint unit explore crds reference
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -23,3 +23,6 @@ explore: ## Explore a million schedules of the core instead of thirty thousand; 
 
 crds: ## Generate crds/ from the Rust types
 	cargo run --locked --quiet -- crds --output-dir crds
+
+reference: ## Generate docs/reference/ from the code
+	cargo run --locked --quiet -- reference --output-dir docs/reference

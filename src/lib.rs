@@ -3,4 +3,5 @@
 
 pub mod controller;
 pub mod lifecycle;
+pub mod reference;
 pub mod resources;

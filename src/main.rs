@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use keeptrusts_operator::resources;
+use keeptrusts_operator::{reference, resources};
 
 /// Keeps Keeptrusts API tokens in Kubernetes Secrets.
 #[derive(Debug, Parser)]
@@ -22,6 +22,13 @@ enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         output_dir: Option<PathBuf>,
     },
+    /// Write the reference of fields and reasons
+    #[command(hide = true)]
+    Reference {
+        /// Where its pages go
+        #[arg(long, value_name = "DIRECTORY")]
+        output_dir: PathBuf,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -29,6 +36,8 @@ fn main() -> anyhow::Result<()> {
         Command::Crds { output_dir: None } => print!("{}", resources::crds_yaml()),
         Command::Crds { output_dir: Some(directory) } => resources::write_crds(&directory)
             .with_context(|| format!("can't write the CRDs into {}", directory.display()))?,
+        Command::Reference { output_dir } => reference::write(&output_dir)
+            .with_context(|| format!("can't write the reference into {}", output_dir.display()))?,
     }
     Ok(())
 }

@@ -195,3 +195,90 @@ impl Tag {
         format!("{head}{MARK}{installation}{place}{uid}{operation}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tag() -> Tag {
+        Tag {
+            owner: Owner {
+                installation: Installation::new("cluster", "default"),
+                place: Place::new(KeyKind::Access, "shop", "checkout"),
+                uid: UidTag::new("5b9c7f6e"),
+            },
+            operation: OperationId::from_random([3; 10]),
+        }
+    }
+
+    #[test]
+    fn a_head_is_made_fit_and_cut_and_the_tag_is_not() {
+        for (head, fit) in [
+            ("checkout-api", "checkout-api"),
+            ("Checkout API", "checkout-api"),
+            ("a.very.long.name.that.does.not.fit", "a-very-long-na"),
+            ("ends-at-a-cut-here", "ends-at-a-cut"),
+            ("", "k"),
+            ("---", "k"),
+            ("äöü", "k"),
+        ] {
+            let name = tag().name(head, DEFAULT_NAME_LENGTH);
+            assert!(name.starts_with(&format!("{fit}{MARK}")), "{head}: {name}");
+            assert!(name.len() <= DEFAULT_NAME_LENGTH, "{name}");
+            assert_eq!(Tag::of_name(&name), Some(tag()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_small_never_cuts_the_tag() {
+        assert_eq!(Tag::of_name(&tag().name("checkout", 3)), Some(tag()));
+    }
+
+    #[test]
+    fn only_the_last_tag_of_a_name_counts() {
+        let other = Tag { operation: OperationId::from_random([4; 10]), ..tag() };
+        let name = other.name(&tag().name("x", 63), 200);
+        assert_eq!(Tag::of_name(&name), Some(other));
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_tag_is_none() {
+        let name = tag().name("checkout", DEFAULT_NAME_LENGTH);
+        let cut = &name[..name.len() - 1];
+        let upper = name.to_uppercase();
+        let longer = format!("{name}a");
+        let headless = name.trim_start_matches("checkout");
+        for text in ["", "checkout", cut, &upper, &longer, headless, "x-kt1-", "x-kt2-aaaa"] {
+            assert_eq!(Tag::of_name(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn kinds_namespaces_and_names_have_places_of_their_own() {
+        let places = [
+            Place::new(KeyKind::Access, "shop", "checkout"),
+            Place::new(KeyKind::Gateway, "shop", "checkout"),
+            Place::new(KeyKind::Access, "sho", "pcheckout"),
+            Place::new(KeyKind::Access, "checkout", "shop"),
+        ];
+        let distinct: std::collections::BTreeSet<_> = places.iter().collect();
+        assert_eq!(distinct.len(), places.len());
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_and_limit_give_a_name_that_is_read_back(head in ".{0,300}", limit in MIN_NAME_LENGTH..200) {
+            let name = tag().name(&head, limit);
+            prop_assert!(name.len() <= limit);
+            prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+            prop_assert_eq!(Tag::of_name(&name), Some(tag()));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,200}") {
+            let _read = Tag::of_name(&text);
+        }
+    }
+}
