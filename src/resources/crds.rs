@@ -108,7 +108,7 @@ fn complete_root(root: &mut JSONSchemaProps, kind: KeyKind) {
 }
 
 /// Takes out `nullable`, with which `null` would be a third state beside set and unset that every rule had to
-/// consider, and the line ends of source code from the descriptions.
+/// consider (without it the API server drops a `null`, and the field is unset), and the line ends of source code from the descriptions.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     if let Some(description) = &mut schema.description {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn crds_fit_into_an_annotation_of_a_client_side_apply() {
+    fn each_crd_is_under_100_kib() {
         for (name, text) in crd_files() {
             assert!(text.len() < 100 * 1024, "{name} has {} bytes", text.len());
         }

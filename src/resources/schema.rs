@@ -23,7 +23,7 @@ const DURATION: &str = "^([0-9]{1,4}w|[0-9]{1,5}d|[0-9]{1,7}h|[0-9]{1,8}m|[0-9]{
 const MAX_ENTRIES: u32 = 32;
 
 /// The longest value in the template's data and annotations. Times [`MAX_ENTRIES`] this is half of what a Secret can
-/// hold, and a tenth of what the rules may cost in one request.
+/// hold; the rules' cost for it stays under the API server's limit per request (`tests/crds` tries the largest spec).
 const MAX_VALUE_LENGTH: u32 = 16_384;
 
 /// Text whose every `$(` is a known placeholder or escaped as `$$(`. Several `$` before the last two are literal.
