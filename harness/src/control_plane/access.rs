@@ -1,0 +1,65 @@
+//! Ways to talk to the API server: as the administrator or as a `ServiceAccount`.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::ByteString;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+
+/// What a client needs: where the server is, how to know it, and who the client is.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) server: String,
+    /// The certificate that the API server made for itself, in PEM.
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) token: String,
+}
+
+impl Access {
+    /// A kubeconfig that needs no other file.
+    pub(crate) fn kubeconfig(&self, namespace: &str) -> Result<String> {
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "harness", "cluster": {
+                "server": self.server,
+                // A ByteString serialises as base64, which is what a kubeconfig wants.
+                "certificate-authority-data": ByteString(self.certificate.clone()),
+            }}],
+            "users": [{"name": "harness", "user": {"token": self.token}}],
+            "contexts": [{"name": "harness", "context": {
+                "cluster": "harness", "user": "harness", "namespace": namespace,
+            }}],
+            "current-context": "harness",
+        });
+        serde_yaml::to_string(&config).context("writing a kubeconfig")
+    }
+
+    /// A client, on the tokio runtime that calls this.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        let config = Kubeconfig::from_yaml(&self.kubeconfig("default")?)?;
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// Writes a file that holds a credential, for its owner's eyes only.
+pub(crate) fn write_private(path: &Path, content: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    file.write_all(content.as_bytes()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// A token that nobody guesses: 32 hexadecimal digits of the thread's cryptographic generator.
+pub(crate) fn random_token() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

@@ -1,0 +1,34 @@
+//! A real Kubernetes control plane for tests and the demo, without containers.
+//!
+//! See [`suite`] for how to write a test suite, [`ControlPlane`] for what runs, [`chart`] and [`operator`] for how the operator under
+//! test is started from its own chart.
+
+mod apply;
+pub mod audit;
+pub mod chart;
+mod command;
+mod control_plane;
+mod namespace;
+mod net;
+pub mod operator;
+mod process;
+mod programs;
+pub mod suite;
+mod wait;
+mod watchdog;
+
+pub use chart::{Chart, ChartOptions};
+pub use command::Tool;
+pub use control_plane::{Component, ControlPlane, Options};
+pub use namespace::TestNamespace;
+pub use net::{free_port, http_get};
+pub use operator::{Launch, Operator};
+pub use process::Process;
+pub use programs::{Programs, cache_dir};
+pub use wait::{eventually, hopeless, stays};
+
+/// Chooses ring for all of TLS in this process. Calling it again does nothing.
+pub fn install_crypto_provider() {
+    // An error means that one is installed already, which is what is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
