@@ -1,6 +1,7 @@
 //! An operator that gives Kubernetes `AccessKey` and `GatewayKey` resources: it mints, rotates and revokes Keeptrusts
 //! API tokens and keeps their one-time values in Secrets, safe against a crash at any step.
 
+pub mod clock;
 pub mod controller;
 pub mod lifecycle;
 pub mod reference;

@@ -1,0 +1,1 @@
+//! The Keeptrusts token API as a small program and library.
