@@ -2,7 +2,11 @@
 //! API tokens and keeps their one-time values in Secrets, safe against a crash at any step.
 
 pub mod clock;
+pub mod config;
 pub mod controller;
+pub mod health;
 pub mod lifecycle;
 pub mod reference;
 pub mod resources;
+pub mod telemetry;
+pub mod token_api;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use keeptrusts_operator::{reference, resources};
+use keeptrusts_operator::config::RunArguments;
+use keeptrusts_operator::{controller, reference, resources, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Keeps Keeptrusts API tokens in Kubernetes Secrets.
 #[derive(Debug, Parser)]
@@ -16,6 +19,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the operator until SIGTERM or Ctrl-C; then what is under way is finished first
+    Run(#[command(flatten)] Box<RunArguments>),
     /// Print the custom resource definitions, for `kubectl apply --server-side -f -`
     Crds {
         /// Write a file for each into this directory instead
@@ -33,6 +38,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
+        Command::Run(arguments) => return run(*arguments),
         Command::Crds { output_dir: None } => print!("{}", resources::crds_yaml()),
         Command::Crds { output_dir: Some(directory) } => resources::write_crds(&directory)
             .with_context(|| format!("can't write the CRDs into {}", directory.display()))?,
@@ -40,4 +46,28 @@ fn main() -> anyhow::Result<()> {
             .with_context(|| format!("can't write the reference into {}", output_dir.display()))?,
     }
     Ok(())
+}
+
+fn run(arguments: RunArguments) -> anyhow::Result<()> {
+    telemetry::start(&arguments.log_level, arguments.log_format)?;
+    // Fails if another provider was chosen before, and nothing comes before this.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for Ctrl-C")?;
+        tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::info!("asked to stop");
+                stop.cancel();
+            }
+        });
+        controller::run(arguments, stop).await
+    })
 }

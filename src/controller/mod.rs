@@ -1,3 +1,107 @@
 //! Everything around the pure core that touches Kubernetes. Only the executor writes.
 
+mod context;
+mod driver;
+mod events;
+mod executor;
+mod key;
+mod kubernetes;
+mod resource;
 pub mod secrets;
+mod trouble;
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use backon::{ExponentialBuilder, Retryable as _};
+use futures::future;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::RunArguments;
+use crate::health::Health;
+use crate::lifecycle::naming::Installation;
+use crate::lifecycle::observed::Timing;
+use crate::token_api::{Client, Inventory};
+
+use self::context::Context;
+use self::events::Events;
+use self::kubernetes::Kubernetes;
+
+/// Runs the operator until `stop`, and then until everything under way is finished.
+///
+/// # Errors
+/// If the settings can't be used, or no API server is found.
+pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Result<()> {
+    let tokens = Arc::new(Client::new(&arguments.settings())?);
+    let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
+    let health = Health::default();
+    let serving = health.clone().serve(arguments.health_address, stop.clone()).await?;
+
+    let Some(uid) = cluster_uid(&client, &stop).await else { return Ok(()) };
+    let installation = Installation::new(&uid, &arguments.instance);
+    let inventory =
+        Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
+    let context = Arc::new(Context {
+        kubernetes: Kubernetes::new(client.clone(), installation.clone()),
+        events: Events::start(client.clone(), arguments.pod_name.clone()),
+        timing: Timing::new(arguments.call_deadline, arguments.list_lag),
+        name_limit: arguments.max_token_name_length,
+        keys: key::Keys::default(),
+        passes: TaskTracker::new(),
+        stop: stop.clone(),
+        tokens,
+        inventory,
+        installation,
+    });
+    tracing::info!(api = %arguments.api_url, installation = context.installation.as_str(), "started");
+
+    let scopes: Vec<Option<String>> = if arguments.watch_namespaces.is_empty() {
+        vec![None]
+    } else {
+        arguments.watch_namespaces.iter().cloned().map(Some).collect()
+    };
+    health.expect(scopes.len());
+    let watching = scopes.into_iter().map(|namespace| {
+        let synced = health.clone();
+        watches::run(client.clone(), namespace, Arc::clone(&context), arguments.concurrency, move || {
+            synced.synced();
+        })
+    });
+    let files = tokio::spawn({
+        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
+        async move { tokens.watch_files(stop).await }
+    });
+    let lists = tokio::spawn({
+        let (inventory, stop) = (Arc::clone(&context.inventory), stop.clone());
+        async move { inventory.run(stop).await }
+    });
+    future::join_all(watching).await;
+    context.passes.close();
+    if !context.passes.is_empty() {
+        tracing::info!(passes = context.passes.len(), "finishing what is under way");
+    }
+    context.passes.wait().await;
+    tracing::info!("stopped");
+    // Each ends by itself once `stop` is cancelled; one that panicked is told by the panic's own message.
+    let _ended = future::join3(files, lists, serving).await;
+    Ok(())
+}
+
+/// The uid that stands for the cluster. The API server may not be up yet; nothing if `stop` comes first.
+async fn cluster_uid(client: &kube::Client, stop: &CancellationToken) -> Option<String> {
+    let waits = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(Duration::from_secs(30))
+        .with_jitter()
+        .without_max_times();
+    let uid = (|| kubernetes::cluster_uid(client))
+        .retry(waits)
+        .notify(|error, wait| tracing::warn!(%error, "can't read the namespace kube-system; trying again in {wait:?}"));
+    tokio::select! {
+        uid = uid => uid.ok(),
+        () = stop.cancelled() => None,
+    }
+}

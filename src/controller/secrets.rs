@@ -153,6 +153,12 @@ fn foreign(meta: &ObjectMeta, identity: &Identity) -> Option<String> {
     })
 }
 
+/// Kind and name of the resource that a Secret says it belongs to.
+#[must_use]
+pub fn owner_of(meta: &ObjectMeta) -> Option<(&str, &str)> {
+    annotation(meta, key::OWNER)?.split_once('/')
+}
+
 /// A Secret's metadata, from a watch or a reply.
 #[must_use]
 pub fn observe_metadata(meta: Option<&ObjectMeta>, identity: &Identity, live: bool) -> SecretView {
@@ -167,31 +173,45 @@ pub fn observe_metadata(meta: Option<&ObjectMeta>, identity: &Identity, live: bo
     SecretView::Ours(OurSecret { version, live, record, contents: Contents::Unread })
 }
 
-/// A Secret that was read with its data from the API server. Without a valid spec its rendering isn't judged.
+/// A Secret that was read with its data from the API server; `key` is the data key of the value. Without a valid spec
+/// its rendering isn't judged.
 #[must_use]
-pub fn observe(secret: Option<&Secret>, identity: &Identity, desired: Option<&Desired>) -> SecretView {
+pub fn observe(
+    secret: Option<&Secret>,
+    identity: &Identity,
+    key: &str,
+    desired: Option<&Desired>,
+) -> SecretView {
     let meta = secret.map(|secret| &secret.metadata);
     let mut view = observe_metadata(meta, identity, true);
     if let (SecretView::Ours(ours), Some(secret)) = (&mut view, secret) {
-        ours.contents = contents(secret, identity, desired, &ours.record);
+        ours.contents = contents(secret, identity, key, desired, &ours.record);
     }
     view
 }
 
-fn contents(secret: &Secret, identity: &Identity, desired: Option<&Desired>, record: &Record) -> Contents {
-    let Some(desired) = desired else { return Contents::Unread };
-    let Some(value) = value(secret, desired) else { return Contents::Changed };
+fn contents(
+    secret: &Secret,
+    identity: &Identity,
+    key: &str,
+    desired: Option<&Desired>,
+    record: &Record,
+) -> Contents {
+    let Some(value) = value(secret, key) else { return Contents::Changed };
     let known = annotation(&secret.metadata, key::DIGEST).is_some_and(|digest| matches(&value, digest));
     if !known {
         return Contents::Changed;
     }
-    if is_current(secret, identity, desired, record, &value) { Contents::Current } else { Contents::Stale }
+    match desired {
+        Some(desired) if !is_current(secret, identity, desired, record, &value) => Contents::Stale,
+        _ => Contents::Current,
+    }
 }
 
-/// The value that a Secret holds; nothing if there is none or it isn't text.
+/// The value that a Secret holds under `key`; nothing if there is none or it isn't text.
 #[must_use]
-pub fn value(secret: &Secret, desired: &Desired) -> Option<SecretString> {
-    let bytes = &secret.data.as_ref()?.get(&desired.secret_key)?.0;
+pub fn value(secret: &Secret, key: &str) -> Option<SecretString> {
+    let bytes = &secret.data.as_ref()?.get(key)?.0;
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty())?;
     Some(SecretString::from(text))
 }
@@ -318,7 +338,7 @@ impl Commit<'_> {
 /// The body of a merge patch that renders the Secret anew around the value that it holds.
 #[must_use]
 pub fn rerender(secret: &Secret, identity: &Identity, desired: &Desired, record: &Record) -> Option<Value> {
-    let value = value(secret, desired)?;
+    let value = value(secret, &desired.secret_key)?;
     let body = frame(identity, desired, &record.token, &value, Some(&secret.metadata));
     Some(body.finish(secret.metadata.resource_version.as_deref(), identity, &desired.secret_name))
 }

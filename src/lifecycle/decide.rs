@@ -87,10 +87,15 @@ fn fly(observed: &Observed, flight: &Flight, clauses: Clauses) -> Step {
             SecretView::Ours(secret) => write(captured(secret), facts, operation),
             SecretView::Foreign { .. } | SecretView::Unread => Step::Drop,
         },
-        Stage::Written(facts, version) => Step::WriteStatus {
-            status: Box::new(status::with_commit(observed, operation, facts, version)),
-            closes: Closes::Commit { repair: is_repair(operation.reason) },
-        },
+        Stage::Written(facts, rendered) => {
+            // The spec may have been edited since: then the Secret is looked at again after the commit.
+            let checked = rendered.generation == observed.resource.generation;
+            let version = checked.then_some(rendered.version.as_str());
+            Step::WriteStatus {
+                status: Box::new(status::with_commit(observed, operation, facts, version)),
+                closes: Closes::Commit { repair: is_repair(operation.reason) },
+            }
+        }
         Stage::Abandoned(facts) => give_back(operation, facts.id.as_str()),
     }
 }

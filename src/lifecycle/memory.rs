@@ -90,9 +90,18 @@ pub enum Stage {
     /// Both were read again, in this order.
     Reread(TokenFacts),
     /// The value is in the Secret, which has this version now.
-    Written(TokenFacts, Version),
+    Written(TokenFacts, Rendered),
     /// The operation isn't ours any more and its resource is going: what it created is to be revoked.
     Abandoned(TokenFacts),
+}
+
+/// The Secret as this process wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// Its version.
+    pub version: Version,
+    /// The `metadata.generation` of the spec that it was rendered from.
+    pub generation: i64,
 }
 
 /// Why the last attempt failed, and when another one is due.
@@ -169,8 +178,8 @@ pub enum Outcome {
     NotSent,
     /// Nobody knows whether the call changed anything.
     Unknown(Trouble),
-    /// The value is in the Secret, which has this version.
-    SecretWritten(Version),
+    /// The value is in the Secret.
+    SecretWritten(Rendered),
     /// The Secret had changed in between.
     SecretConflict,
     /// The Secret was read.
@@ -210,8 +219,10 @@ impl Memory {
         for entry in &status.superseded {
             self.superseded_seen.entry(entry.id.clone()).or_insert(now.mono);
         }
-        if deleting {
-            self.deletion_seen.get_or_insert(now.mono);
+        if deleting && self.deletion_seen.is_none() {
+            self.deletion_seen = Some(now.mono);
+            // What held a new value back is no reason to put off a revocation.
+            self.trouble = None;
         }
         if let Some(harmless) = &self.harmless
             && self.flight.is_none()
@@ -254,7 +265,7 @@ impl Memory {
                 self.trouble = Some(trouble);
                 self.flight = None;
             }
-            Outcome::SecretWritten(version) => self.advance(|facts| Stage::Written(facts, version)),
+            Outcome::SecretWritten(rendered) => self.advance(|facts| Stage::Written(facts, rendered)),
             Outcome::SecretConflict => self.advance(Stage::Conflicted),
             Outcome::SecretRead => {
                 if matches!(self.flight.as_ref().map(|flight| &flight.stage), Some(Stage::Conflicted(_))) {

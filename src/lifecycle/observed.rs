@@ -38,12 +38,13 @@ impl Timing {
         const SEND_WITHIN: Duration = Duration::from_secs(5);
         /// "For minutes if the API server is down" (design, step 4).
         const WRITE_PATIENCE: Duration = Duration::from_mins(5);
+        let send_within = SEND_WITHIN.min(call_deadline);
         Self {
             call_deadline,
             // Half a deadline again: the request may sit in a proxy after its sender has given up.
-            recovery_wait: SEND_WITHIN + call_deadline + call_deadline / 2,
+            recovery_wait: send_within + call_deadline + call_deadline / 2,
             list_lag,
-            send_within: SEND_WITHIN,
+            send_within,
             write_patience: WRITE_PATIENCE,
         }
     }

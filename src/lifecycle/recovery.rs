@@ -153,8 +153,9 @@ pub(super) fn is_committed(
 
 /// Step 5, from what the Secret records.
 fn commit(observed: &Observed, operation: &Operation, secret: &OurSecret) -> Step {
+    let checked = (secret.contents == Contents::Current).then_some(secret.version.as_str());
     Step::WriteStatus {
-        status: Box::new(status::with_commit(observed, operation, &secret.record.token, &secret.version)),
+        status: Box::new(status::with_commit(observed, operation, &secret.record.token, checked)),
         closes: Closes::Commit { repair: is_repair(operation.reason) },
     }
 }

@@ -70,6 +70,7 @@ reasons! {
     RequestRefused: "The token API refuses the request; the message tells why.", "Change the field that the message is about.";
     Throttled: "The token API asks the operator to slow down.", "Wait.";
     ApiUnreachable: "The token API can't be reached or fails.", "Wait, or see to the token API.";
+    AnswerUnusable: "The token API answered with something that the operator can't use: no value, or no answer of its own. What the answer may have made is revoked once another token has taken its place.", "Check that --api-url is the token API and that no proxy answers in its stead; the operator tries again after half an hour, or as soon as it is restarted.";
     NamesAltered: "The token API listed a token under another name than was sent. Tokens can't be recognised by their names any more, so none is made.", "Set a limit on names that the API keeps (--max-token-name-length).";
     SupersededFull: "Too many superseded tokens await their revocation; no further token is made.", "See why they can't be revoked: the message tells.";
     RevocationPending: "The resource is being deleted and its tokens can't be revoked yet.", "Wait, or see to what the message tells. To let go without revoking, set spec.deletionPolicy to Retain.";
@@ -257,13 +258,13 @@ pub fn expired(observed: &Observed) -> bool {
 }
 
 /// Status once the Secret holds the value of `facts`: the operation is closed and a token that was replaced joins the
-/// superseded ones.
+/// superseded ones. `checked` is the Secret's version if it is known to be as the spec asks.
 #[must_use]
 pub fn with_commit(
     observed: &Observed,
     operation: &Operation,
     facts: &TokenFacts,
-    secret_version: &str,
+    checked: Option<&str>,
 ) -> KeyStatus {
     let mut status = observed.resource.status.clone();
     let now = observed.now.wall;
@@ -310,7 +311,7 @@ pub fn with_commit(
         status.secret = Some(SecretStatus {
             name: desired.secret_name.clone(),
             key: desired.secret_key.clone(),
-            resource_version: Some(secret_version.to_owned()),
+            resource_version: checked.map(ToOwned::to_owned),
         });
     }
     status.next_rotation = renewal(&status).map(to_time);

@@ -97,6 +97,35 @@ pub enum Step {
     RemoveFinalizer,
 }
 
+impl Step {
+    /// What it is called in logs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Rest { .. } => "rest",
+            Self::AddFinalizer => "add the finalizer",
+            Self::ReadSecret => "read the Secret",
+            Self::ReadResource => "read the resource",
+            Self::FreshList { .. } => "list tokens",
+            Self::Preflight => "dry run of the Secret",
+            Self::Record { .. } => "record the intent",
+            Self::Call(Call::Create { .. }) => "create a token",
+            Self::Call(Call::Rotate { .. }) => "rotate the token",
+            Self::LetGo => "let the operation go",
+            Self::WriteSecret { .. } => "write the Secret",
+            Self::WriteStatus { .. } => "write status",
+            Self::RenderSecret { .. } => "render the Secret",
+            Self::FenceSecret { .. } => "fence the Secret",
+            Self::ProveLife { .. } => "try the value",
+            Self::Revoke { .. } => "revoke a token",
+            Self::RevokeCreated { .. } => "revoke what was created",
+            Self::Drop => "drop the value",
+            Self::RetainSecret { .. } => "retain the Secret",
+            Self::RemoveFinalizer => "remove the finalizer",
+        }
+    }
+}
+
 /// A call to the token API that isn't repeatable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {

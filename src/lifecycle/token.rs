@@ -31,6 +31,12 @@ impl TokenId {
         if fits && plain && !dots { Ok(Self(text.to_owned())) } else { Err(InvalidTokenId) }
     }
 
+    /// An id as long as ids may be, for trying whether it fits.
+    #[must_use]
+    pub fn longest() -> Self {
+        Self("0".repeat(MAX_ID_LENGTH))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

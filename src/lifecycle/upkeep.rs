@@ -1,11 +1,13 @@
 //! Upkeep: no operation is recorded and nothing is being deleted. Is a new value needed? May anything be revoked? Does
 //! status say what is so? At rest the answer is no three times, from caches alone.
 
+use std::time::Duration;
+
 use crate::resources::{KeyStatus, MAX_SUPERSEDED, Operation, OperationKind, OperationReason};
 
 use super::clauses::Clauses;
 use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
-use super::desired::Desired;
+use super::desired::{Desired, InvalidSpec};
 use super::memory::{Life, Retry, Trouble};
 use super::observed::{Contents, Observed, SecretView};
 use super::status::{self, Reason, Verdict};
@@ -29,22 +31,28 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
         Err(invalid) => {
-            let ready = status::is_ready(&observed.resource.status);
-            return show(
-                observed,
-                &Verdict::stalled(ready, Reason::InvalidSpec, invalid.to_string()),
-                rest(),
-            );
+            return show(observed, &invalid_spec(observed, invalid), rest());
         }
     };
     if let SecretView::Foreign { owner } = &observed.secret {
-        return show(observed, &conflict(desired, owner), rest());
+        return show(observed, &conflict(desired, owner), look_again(observed));
     }
     match need(observed, desired) {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
         Need::Nothing => maintain(observed),
     }
+}
+
+fn invalid_spec(observed: &Observed, invalid: &InvalidSpec) -> Verdict {
+    let ready = status::is_ready(&observed.resource.status);
+    Verdict::stalled(ready, Reason::InvalidSpec, invalid.to_string())
+}
+
+/// A foreign Secret isn't watched (only ours are, by their label): whether it is gone is looked at now and then.
+fn look_again(observed: &Observed) -> Step {
+    const EVERY: Duration = Duration::from_mins(1);
+    rest_until(observed.now.mono + EVERY)
 }
 
 fn conflict(desired: &Desired, owner: &str) -> Verdict {
@@ -182,12 +190,15 @@ fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, 
     }
 }
 
-/// What keeps any operation from beginning: trouble that isn't over, or altered names.
+/// What keeps any operation from beginning: a spec that can't be acted on, a foreign Secret, altered names, trouble that
+/// isn't over.
 pub(super) fn blocked(observed: &Observed) -> Option<Step> {
-    if let SecretView::Foreign { owner } = &observed.secret
-        && let Ok(desired) = &observed.resource.desired
-    {
-        return Some(show(observed, &conflict(desired, owner), rest()));
+    let desired = match &observed.resource.desired {
+        Ok(desired) => desired,
+        Err(invalid) => return Some(show(observed, &invalid_spec(observed, invalid), rest())),
+    };
+    if let SecretView::Foreign { owner } = &observed.secret {
+        return Some(show(observed, &conflict(desired, owner), look_again(observed)));
     }
     if observed.connection.names_altered {
         let verdict = Verdict::stalled(
@@ -366,7 +377,7 @@ fn tidy(observed: &Observed) -> Step {
     }
     let mut claimed = status.clone();
     let prefix = observed.listed_as(id).and_then(|listed| listed.facts.prefix.clone());
-    let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
+    let grace = observed.resource.desired.as_ref().map_or(Duration::ZERO, |desired| desired.grace);
     status::supersede(&mut claimed, id, prefix, observed.now.wall, grace);
     write_if_changed(observed, claimed, rest())
 }

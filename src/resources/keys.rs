@@ -91,6 +91,15 @@ impl KeyKind {
         }
     }
 
+    /// The plural, as it stands in paths.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Access => "accesskeys",
+            Self::Gateway => "gatewaykeys",
+        }
+    }
+
     /// The token API's `token_type`.
     #[must_use]
     pub const fn token_type(self) -> &'static str {

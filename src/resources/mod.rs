@@ -24,3 +24,6 @@ pub use status::{
 
 /// The API group of both resources; also the domain of labels, annotations and the finalizer.
 pub const GROUP: &str = "keys.keeptrusts.com";
+
+/// Our finalizer: while it is on a resource, its tokens aren't revoked yet.
+pub const FINALIZER: &str = "keys.keeptrusts.com/tokens";

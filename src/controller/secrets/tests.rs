@@ -3,6 +3,9 @@
 use super::*;
 use crate::resources::{OperationKind, OperationReason, SecretSpec, SecretTemplate, SpecParts};
 
+/// The data key of the value.
+const KEY: &str = "token";
+
 fn identity() -> Identity {
     Identity {
         kind: KeyKind::Access,
@@ -18,7 +21,7 @@ fn desired(data: &[(&str, &str)], labels: &[(&str, &str)], policy: DeletionPolic
         |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let secret = SecretSpec {
         name: Some("checkout-keeptrusts".to_owned()),
-        key: Some("token".to_owned()),
+        key: Some(KEY.to_owned()),
         template: Some(SecretTemplate { labels: map(labels), annotations: map(&[]), data: map(data) }),
     };
     let parts = SpecParts {
@@ -86,7 +89,7 @@ fn patched(secret: &Secret, patch: &Value) -> Secret {
 }
 
 fn contents_of(secret: &Secret, desired: &Desired) -> Contents {
-    match observe(Some(secret), &identity(), Some(desired)) {
+    match observe(Some(secret), &identity(), KEY, Some(desired)) {
         SecretView::Ours(ours) => ours.contents,
         other => panic!("not ours: {other:?}"),
     }
@@ -96,11 +99,11 @@ fn contents_of(secret: &Secret, desired: &Desired) -> Contents {
 fn what_is_written_is_read_back() {
     let desired = plain();
     let secret = created(&desired);
-    let SecretView::Ours(ours) = observe(Some(&secret), &identity(), Some(&desired)) else { panic!() };
+    let SecretView::Ours(ours) = observe(Some(&secret), &identity(), KEY, Some(&desired)) else { panic!() };
     assert_eq!(ours.record.token, facts());
     assert_eq!((ours.record.operation.as_str(), ours.record.generation), ("operation", 3));
     assert_eq!(ours.contents, Contents::Current);
-    assert_eq!(value(&secret, &desired).unwrap().expose_secret(), "kt_live_value");
+    assert_eq!(value(&secret, KEY).unwrap().expose_secret(), "kt_live_value");
     let data = secret.data.as_ref().unwrap();
     assert_eq!(data.keys().collect::<Vec<_>>(), ["OPENAI_API_KEY", "token"]);
     assert_eq!(secret.metadata.name.as_deref(), Some("checkout-keeptrusts"));
@@ -155,11 +158,11 @@ fn whatever_of_the_rendering_differs_makes_it_stale() {
         ("owner", desired(&[("OPENAI_API_KEY", "$(value)")], &[("team", "shop")], DeletionPolicy::Retain)),
     ] {
         assert_eq!(contents_of(&written, &asked), Contents::Stale, "{what}");
-        let SecretView::Ours(ours) = observe(Some(&written), &identity(), Some(&asked)) else { panic!() };
+        let SecretView::Ours(ours) = observe(Some(&written), &identity(), KEY, Some(&asked)) else { panic!() };
         let patch = rerender(&written, &identity(), &asked, &ours.record).unwrap();
         let again = patched(&written, &patch);
         assert_eq!(contents_of(&again, &asked), Contents::Current, "{what}");
-        assert_eq!(value(&again, &asked).unwrap().expose_secret(), "kt_live_value", "{what}");
+        assert_eq!(value(&again, KEY).unwrap().expose_secret(), "kt_live_value", "{what}");
     }
 }
 
@@ -186,7 +189,7 @@ fn what_others_put_there_stays() {
         !again.metadata.labels.as_ref().unwrap().contains_key("team"),
         "what the template dropped is taken out"
     );
-    let SecretView::Ours(ours) = observe(Some(&again), &identity(), Some(&asked)) else { panic!() };
+    let SecretView::Ours(ours) = observe(Some(&again), &identity(), KEY, Some(&asked)) else { panic!() };
     assert_eq!(ours.record.replaced.as_deref(), Some("tok_0"));
 }
 
@@ -204,7 +207,7 @@ fn a_retained_secret_has_no_owner_of_ours_and_names_its_token() {
     let retained = patched(&secret, &retain(&secret.metadata, &identity(), "tok_1"));
     assert!(retained.metadata.owner_references.unwrap_or_default().is_empty());
     let SecretView::Ours(ours) =
-        observe(Some(&patched(&secret, &retain(&secret.metadata, &identity(), "tok_1"))), &identity(), None)
+        observe(Some(&patched(&secret, &retain(&secret.metadata, &identity(), "tok_1"))), &identity(), KEY, None)
     else {
         panic!()
     };
@@ -261,7 +264,7 @@ fn a_secret_that_is_not_this_resources_is_foreign_and_says_whose() {
         secret.metadata.owner_references = None;
         change(&mut secret);
         assert_eq!(
-            observe(Some(&secret), &identity(), Some(&plain())),
+            observe(Some(&secret), &identity(), KEY, Some(&plain())),
             SecretView::Foreign { owner: owner.to_owned() }
         );
     }

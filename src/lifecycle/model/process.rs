@@ -7,7 +7,7 @@ use crate::lifecycle::clauses::Clauses;
 use crate::lifecycle::decide::decide_under;
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::listing::Listing;
-use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Retry, Trouble};
+use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Rendered, Retry, Trouble};
 use crate::lifecycle::observed::{
     ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView,
 };
@@ -359,7 +359,9 @@ impl Process {
                     if let Some(view) = &mut self.view {
                         view.secret = Self::see(world, true);
                     }
-                    self.memory.learn(Outcome::SecretWritten(new.to_string()), now);
+                    let generation = self.view.as_ref().map_or(0, |view| view.resource.generation);
+                    let rendered = Rendered { version: new.to_string(), generation };
+                    self.memory.learn(Outcome::SecretWritten(rendered), now);
                 }
             }
             Step::WriteStatus { status, closes } => {

@@ -1,0 +1,124 @@
+//! How the operator is run: flags, each with its environment variable.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use url::Url;
+
+use crate::lifecycle::duration;
+use crate::lifecycle::naming::{DEFAULT_NAME_LENGTH, MIN_NAME_LENGTH};
+use crate::token_api::Settings;
+
+/// The longest limit on names: what a status holds of a name.
+const MAX_NAME_LENGTH: usize = 512;
+
+/// How the operator is run.
+#[derive(Clone, Debug, Args)]
+pub struct RunArguments {
+    /// Base URL of the Keeptrusts token API
+    #[arg(long, env = "KEEPTRUSTS_API_URL", default_value = "https://api.keeptrusts.com", value_name = "URL")]
+    pub api_url: Url,
+
+    /// File that holds the operator's own API token; read again whenever it changes
+    #[arg(long, env = "KEEPTRUSTS_API_TOKEN_FILE", value_name = "FILE")]
+    pub api_token_file: PathBuf,
+
+    /// File with the certificates (PEM) of the token API's private certificate authority, taken beside the system's
+    #[arg(long, env = "KEEPTRUSTS_API_CA_FILE", value_name = "FILE")]
+    pub api_ca_file: Option<PathBuf>,
+
+    /// Allow an http:// URL that isn't on loopback: credential and values then cross the network unencrypted
+    #[arg(long, env = "KEEPTRUSTS_API_ALLOW_HTTP")]
+    pub api_allow_http: bool,
+
+    /// Calls to the token API a second, at most
+    #[arg(long, env = "KEEPTRUSTS_API_REQUESTS_PER_SECOND", default_value = "20", value_name = "N")]
+    pub api_requests_per_second: NonZeroU32,
+
+    /// How long one call to the token API may take, for example 30s
+    #[arg(long, env = "KEEPTRUSTS_CALL_DEADLINE", default_value = "30s", value_name = "DURATION", value_parser = duration::parse)]
+    pub call_deadline: Duration,
+
+    /// How far the token API's lists may lag behind its other answers
+    #[arg(long, env = "KEEPTRUSTS_LIST_LAG", default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
+    pub list_lag: Duration,
+
+    /// How often the tokens of each kind are listed
+    #[arg(long, env = "KEEPTRUSTS_INVENTORY_PERIOD", default_value = "5m", value_name = "DURATION", value_parser = duration::parse)]
+    pub inventory_period: Duration,
+
+    /// The longest token name that the token API keeps as it is, in characters
+    #[arg(long, env = "KEEPTRUSTS_MAX_TOKEN_NAME_LENGTH", default_value_t = DEFAULT_NAME_LENGTH, value_name = "N", value_parser = name_length)]
+    pub max_token_name_length: usize,
+
+    /// Where /healthz and /readyz are served
+    #[arg(long, env = "KEEPTRUSTS_HEALTH_ADDRESS", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
+    pub health_address: SocketAddr,
+
+    /// Name of this operator among several in one cluster; tokens belong to the instance that made them, so it must
+    /// never change
+    #[arg(long, env = "KEEPTRUSTS_INSTANCE", default_value = "default", value_name = "NAME")]
+    pub instance: String,
+
+    /// Watch this namespace alone; may be repeated. Default: all namespaces
+    #[arg(
+        long = "watch-namespace",
+        env = "KEEPTRUSTS_WATCH_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    pub watch_namespaces: Vec<String>,
+
+    /// How many keys of each kind are worked on at once
+    #[arg(long, env = "KEEPTRUSTS_CONCURRENCY", default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub concurrency: u16,
+
+    /// Name of this pod, for events
+    #[arg(long, env = "HOSTNAME", default_value = "keeptrusts-operator", value_name = "NAME")]
+    pub pod_name: String,
+
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as info,keeptrusts_operator=debug
+    #[arg(long, env = "KEEPTRUSTS_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+
+    /// How it is logged
+    #[arg(long, env = "KEEPTRUSTS_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl RunArguments {
+    /// The connection to the token API.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            url: self.api_url.clone(),
+            token_file: self.api_token_file.clone(),
+            ca_file: self.api_ca_file.clone(),
+            allow_http: self.api_allow_http,
+            call_deadline: self.call_deadline,
+            requests_per_second: self.api_requests_per_second,
+            list_lag: self.list_lag,
+        }
+    }
+}
+
+fn name_length(text: &str) -> Result<usize, String> {
+    let length = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (MIN_NAME_LENGTH..=MAX_NAME_LENGTH).contains(&length) {
+        Ok(length)
+    } else {
+        Err(format!("must be from {MIN_NAME_LENGTH} to {MAX_NAME_LENGTH}: the tag in a name is never cut"))
+    }
+}

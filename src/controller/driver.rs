@@ -1,0 +1,98 @@
+//! The driver of both kinds: observe, decide, perform, until there is nothing to do.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PartialObjectMeta;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use crate::lifecycle::decide;
+use crate::resources::{Key, KeyKind};
+
+use super::context::Context;
+use super::executor::{Executor, Flow};
+use super::key::KeyState;
+use super::resource::KeyObject;
+use super::secrets::Identity;
+
+/// What one watch of one kind works with.
+pub(super) struct Driver {
+    pub(super) context: Arc<Context>,
+    /// Our Secrets, metadata only.
+    pub(super) secrets: Store<PartialObjectMeta<Secret>>,
+}
+
+/// A whole life takes a quarter of these steps; a pass that needs more goes round in circles.
+const MOST_STEPS: usize = 100;
+
+/// After such a pass, or one that panicked.
+const RETRY: Duration = Duration::from_mins(1);
+
+/// One pass over a resource, in a task of its own: whatever becomes of the watch, a pass that has begun is finished.
+pub(super) async fn reconcile<K: Key>(
+    object: Arc<DeserializeGuard<K>>,
+    driver: Arc<Driver>,
+) -> Result<Action, Infallible> {
+    let context = &driver.context;
+    let cached = match &object.0 {
+        Ok(key) => KeyObject::of(key, &context.installation, false),
+        Err(invalid) => {
+            unreadable(context, K::KIND, invalid);
+            return Ok(Action::await_change());
+        }
+    };
+    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached));
+    let again = pass.await.unwrap_or_else(|error| {
+        // The panic has been logged where it happened; its payload isn't repeated.
+        tracing::error!(panicked = error.is_panic(), "a pass ended before its time");
+        Some(RETRY)
+    });
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// One object that can't be read harms no other; it is reported once.
+fn unreadable(context: &Context, kind: KeyKind, invalid: &InvalidObject) {
+    let InvalidObject { error, metadata } = invalid;
+    if !context.keys.is_news(metadata) {
+        return;
+    }
+    let identity = Identity {
+        kind,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        installation: context.installation.as_str().to_owned(),
+    };
+    tracing::error!(kind = kind.kind(), namespace = identity.namespace, name = identity.name, error, "can't be read");
+    context.events.unreadable(&identity, error);
+}
+
+/// Steps until there is nothing to do; then says when to look again, if time alone will bring something.
+async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
+    let Driver { context, secrets } = &*driver;
+    let reference = ObjectRef::new(&cached.secret_name).within(&cached.identity.namespace);
+    let secret = secrets.get(&reference);
+    let key = context.keys.of(&cached);
+    let mut key: tokio::sync::MutexGuard<'_, KeyState> = key.lock().await;
+    key.begin(cached, secret.as_ref().map(|secret| &secret.metadata));
+    for _ in 0..MOST_STEPS {
+        let step = decide(&context.observe(&mut key));
+        tracing::debug!(kind = key.identity().kind.kind(), namespace = key.identity().namespace, name = key.identity().name, step = step.name(), "next");
+        match (Executor { context, key: &mut key }).perform(step).await {
+            Flow::Next => {}
+            Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),
+            Flow::Gone => {
+                context.keys.forget(&key.identity().uid);
+                return None;
+            }
+        }
+    }
+    let name = &key.identity().name;
+    tracing::error!(name, "a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
+    Some(RETRY)
+}

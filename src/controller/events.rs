@@ -1,0 +1,110 @@
+//! Kubernetes events: on transitions only, and never in the way of anything.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
+
+use crate::resources::{GROUP, KeyStatus};
+
+use super::kubernetes::FIELD_MANAGER;
+use super::secrets::Identity;
+
+/// How many events may wait. What comes on top is dropped: they are there for people, and a storm tells nobody more.
+const WAITING: usize = 1_024;
+
+/// How long one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest note that the API server takes.
+const MAX_NOTE: usize = 1_024;
+
+/// Where events are handed in.
+#[derive(Clone)]
+pub(super) struct Events(mpsc::Sender<(Event, ObjectReference)>);
+
+impl Events {
+    /// Starts a task that writes events until all handles are dropped; `instance` names this process.
+    pub(super) fn start(client: Client, instance: String) -> Self {
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
+        tokio::spawn(async move {
+            let recorder = Recorder::new(client, reporter);
+            while let Some((event, about)) = receiver.recv().await {
+                match tokio::time::timeout(PATIENCE, recorder.publish(&event, &about)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "an event wasn't written"),
+                    Err(_) => tracing::debug!("an event wasn't written in time"),
+                }
+            }
+        });
+        Self(sender)
+    }
+
+    /// Tells of something that happened.
+    pub(super) fn tell(
+        &self,
+        about: &Identity,
+        type_: EventType,
+        action: &str,
+        reason: &str,
+        note: impl Into<String>,
+    ) {
+        let note: String = note.into().chars().take(MAX_NOTE).collect();
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        let reference = ObjectReference {
+            api_version: Some(format!("{GROUP}/v1alpha1")),
+            kind: Some(about.kind.kind().to_owned()),
+            name: Some(about.name.clone()),
+            namespace: Some(about.namespace.clone()),
+            uid: Some(about.uid.clone()),
+            ..ObjectReference::default()
+        };
+        if self.0.try_send((event, reference)).is_err() {
+            tracing::debug!("too many events wait: one was dropped");
+        }
+    }
+
+    /// Tells of a resource that can't be read.
+    pub(super) fn unreadable(&self, about: &Identity, error: &str) {
+        let note = format!("The resource can't be read, so nothing is done about it: {error}");
+        self.tell(about, EventType::Warning, "Reconcile", "Unreadable", note);
+    }
+
+    /// Tells what a status that was just written says anew.
+    pub(super) fn transition(&self, about: &Identity, old: &KeyStatus, new: &KeyStatus) {
+        let operation = |status: &KeyStatus| status.last_rotation.as_ref().map(|last| last.operation.clone());
+        if operation(old) != operation(new)
+            && let (Some(token), Some(secret)) = (&new.token, &new.secret)
+        {
+            let reason = if old.token.is_none() { "Minted" } else { "Rotated" };
+            let prefix = token.prefix.as_deref().unwrap_or("not told");
+            let note = format!(
+                "Secret {} holds a new value: token {}, prefix {prefix}.",
+                secret.name, token.id
+            );
+            self.tell(about, EventType::Normal, "Write", reason, note);
+        }
+        let ready = |status: &KeyStatus| {
+            status.conditions.iter().find(|c| c.type_ == "Ready").map(|c| (c.status.clone(), c.reason.clone()))
+        };
+        let Some(condition) = new.conditions.iter().find(|c| c.type_ == "Ready") else { return };
+        if ready(old) == ready(new) {
+            return;
+        }
+        // An operation that simply goes on says so by its end.
+        if ["Ready", "Minting", "Rotating"].contains(&condition.reason.as_str()) {
+            return;
+        }
+        let type_ = if condition.status == "True" { EventType::Normal } else { EventType::Warning };
+        self.tell(about, type_, "Reconcile", &condition.reason, &condition.message);
+    }
+}

@@ -1,0 +1,474 @@
+//! The executor performs the steps that the core decides, one at a time. It is the only writer.
+//!
+//! It keeps nothing back and adds nothing: what a step's outcome means is the core's to say. A failure of the API server
+//! itself ends the pass, unless an operation is in flight: then the step is tried again while patience lasts, for the
+//! value exists nowhere else.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::events::EventType;
+use secrecy::SecretString;
+
+use crate::clock;
+use crate::lifecycle::desired::Desired;
+use crate::lifecycle::memory::{Captured, Life, Outcome, Rendered};
+use crate::lifecycle::observed::{Contents, SecretView};
+use crate::lifecycle::step::{Call, Closes, Step};
+use crate::lifecycle::time::Monotonic;
+use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
+use crate::resources::{KeyStatus, Operation, OperationKind, OperationReason};
+use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permit};
+
+use super::context::Context;
+use super::key::KeyState;
+use super::kubernetes::ApiError;
+use super::secrets::{self, Commit};
+use super::trouble;
+
+/// Longest wait between two attempts at writing what only this process holds.
+const RETRY_AT_MOST: Duration = Duration::from_secs(10);
+
+/// Stands for the value in a dry run; as long as values may be.
+const PLACEHOLDER_LENGTH: usize = 256;
+
+/// How a pass goes on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// With the next step.
+    Next,
+    /// Not at all for now; it is looked at again after this time.
+    Later(Duration),
+    /// Not at all: the resource is gone.
+    Gone,
+}
+
+/// Performs steps on one key.
+pub(super) struct Executor<'a> {
+    pub(super) context: &'a Context,
+    pub(super) key: &'a mut KeyState,
+}
+
+impl Executor<'_> {
+    /// Performs one step.
+    pub(super) async fn perform(&mut self, step: Step) -> Flow {
+        match step {
+            Step::Rest { until } => Flow::Later(rest(until)),
+            Step::AddFinalizer => self.set_finalizer(true).await,
+            Step::RemoveFinalizer => self.set_finalizer(false).await,
+            Step::ReadSecret => self.read_secret().await,
+            Step::ReadResource => self.read_resource().await,
+            Step::FreshList { begun_after } => self.fresh_list(begun_after).await,
+            Step::Preflight => self.preflight().await,
+            Step::Record { operation, status } => self.record(operation, &status).await,
+            Step::Call(call) => self.call(call).await,
+            Step::LetGo => self.finish(Outcome::NotSent),
+            Step::WriteSecret { onto, facts, operation } => self.write_secret(&onto, &facts, &operation).await,
+            Step::WriteStatus { status, closes } => self.write_status(&status, closes).await,
+            Step::RenderSecret { .. } => self.render_secret().await,
+            Step::FenceSecret { version, id } => {
+                self.annotate_secret(&secrets::fence(&version, &id)).await
+            }
+            Step::RetainSecret { id, .. } => self.retain_secret(&id).await,
+            Step::ProveLife { id } => self.prove_life(id).await,
+            Step::Revoke { id } => self.revoke(id).await,
+            Step::RevokeCreated { id } => self.revoke_created(&id).await,
+            Step::Drop => self.finish(Outcome::Dropped),
+        }
+    }
+
+    fn learn(&mut self, outcome: Outcome) -> Flow {
+        self.key.memory.learn(outcome, clock::monotonic());
+        Flow::Next
+    }
+
+    /// The operation is over for this process.
+    fn finish(&mut self, outcome: Outcome) -> Flow {
+        self.key.let_go();
+        self.learn(outcome)
+    }
+
+    /// A call to the token API failed that is no part of an operation.
+    fn failed(&mut self, error: &CallError) -> Flow {
+        let trouble = trouble::of_call(error, self.key, self.context.tokens.credential_version());
+        self.learn(Outcome::Failed(trouble))
+    }
+
+    /// A call failed that may simply be made again. During an operation it is, while patience lasts.
+    async fn missed(&mut self, error: &(dyn Display + Sync)) -> Flow {
+        let wait = self.key.next_wait();
+        let name = &self.key.identity().name;
+        let Some(flight) = &self.key.memory.flight else {
+            tracing::warn!(%error, name, "a call failed");
+            return Flow::Later(wait);
+        };
+        if clock::monotonic().since(flight.started) > self.context.timing.write_patience {
+            tracing::error!(%error, name, operation = flight.operation.id, "an operation was given up: its outcome is recovered");
+            return self.finish(Outcome::Dropped);
+        }
+        tracing::warn!(%error, name, operation = flight.operation.id, "a call failed; it is made again");
+        tokio::time::sleep(wait.min(RETRY_AT_MOST)).await;
+        Flow::Next
+    }
+
+    /// Somebody else acted: everything is read again.
+    async fn overtaken(&mut self) -> Flow {
+        self.key.forget_secret();
+        self.read_resource().await
+    }
+
+    async fn read_resource(&mut self) -> Flow {
+        match self.context.kubernetes.read(self.key.identity()).await {
+            Ok(Some(object)) => {
+                self.key.renew(object);
+                self.learn(Outcome::ResourceRead)
+            }
+            Ok(None) => self.gone(),
+            Err(error) => self.missed(&error).await,
+        }
+    }
+
+    /// The resource is gone, in spite of the finalizer. What this process created for it is given back.
+    fn gone(&mut self) -> Flow {
+        let holds = self.key.memory.flight.as_ref().is_some_and(|flight| flight.stage.facts().is_some());
+        if holds { self.learn(Outcome::Abandoned) } else { Flow::Gone }
+    }
+
+    async fn set_finalizer(&mut self, on: bool) -> Flow {
+        match self.context.kubernetes.set_finalizer(&self.key.object, on).await {
+            Ok(object) => {
+                self.key.renew(object);
+                Flow::Next
+            }
+            Err(ApiError::NotFound) => Flow::Gone,
+            Err(ApiError::Conflict) => self.overtaken().await,
+            Err(error) => self.missed(&error).await,
+        }
+    }
+
+    async fn read_secret(&mut self) -> Flow {
+        let namespace = &self.key.identity().namespace;
+        match self.context.kubernetes.read_secret(namespace, &self.key.object.secret_name).await {
+            Ok(secret) => {
+                self.key.read_secret(secret);
+                self.learn(Outcome::SecretRead)
+            }
+            Err(error) => self.missed(&error).await,
+        }
+    }
+
+    async fn fresh_list(&mut self, begun_after: Monotonic) -> Flow {
+        match self.context.inventory.fresh(self.key.identity().kind, begun_after).await {
+            Ok(listing) => {
+                self.key.notice_list(&listing);
+                // A list says what was so when it was begun: what is read from now on is later.
+                self.key.demote();
+                Flow::Next
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Step 1: the final Secret as a dry run.
+    async fn preflight(&mut self) -> Flow {
+        let Some(desired) = self.key.object.desired() else { return self.missed(&"the spec can't be acted on").await };
+        let captured = captured(&self.key.secret.view);
+        let facts = TokenFacts {
+            id: TokenId::longest(),
+            name: None,
+            prefix: None,
+            created_at: None,
+            rotated_at: None,
+            expires_at: None,
+        };
+        let operation = Operation {
+            id: self.context.fresh_id().as_str().to_owned(),
+            kind: OperationKind::Create,
+            token_name: None,
+            token_id: None,
+            reason: OperationReason::Created,
+            generation: desired.generation,
+            value_in_doubt: false,
+        };
+        let value = SecretString::from("x".repeat(PLACEHOLDER_LENGTH));
+        match self.write(desired, &captured, &facts, &operation, &value, true).await {
+            Ok(_) => self.learn(Outcome::Preflighted(captured)),
+            Err(ApiError::Conflict | ApiError::AlreadyExists) => {
+                self.key.forget_secret();
+                Flow::Next
+            }
+            Err(ApiError::NotFound) if captured.version.is_some() => {
+                self.key.forget_secret();
+                Flow::Next
+            }
+            Err(error @ (ApiError::NotFound | ApiError::Refused(_))) => {
+                let trouble = trouble::of_secret(error.to_string(), self.key);
+                self.learn(Outcome::Failed(trouble))
+            }
+            Err(error @ ApiError::Unavailable(_)) => self.missed(&error).await,
+        }
+    }
+
+    /// Writes the Secret that `desired` asks for around `value`, onto what was captured.
+    async fn write(
+        &self,
+        desired: &Desired,
+        onto: &Captured,
+        facts: &TokenFacts,
+        operation: &Operation,
+        value: &SecretString,
+        dry_run: bool,
+    ) -> Result<ObjectMeta, ApiError> {
+        let identity = self.key.identity();
+        let commit = Commit { identity, desired, facts, operation, value, salt: rand::random() };
+        let previous = self.key.secret.meta.as_ref().filter(|_| onto.version.is_some());
+        let body = commit.body(onto, previous);
+        let kubernetes = &self.context.kubernetes;
+        if onto.version.is_some() {
+            kubernetes.patch_secret(&identity.namespace, &desired.secret_name, &body, dry_run).await
+        } else {
+            kubernetes.create_secret(&identity.namespace, &body, dry_run).await
+        }
+    }
+
+    /// Step 2: the intent. A place under the rate limit is taken first, so that nothing waits between it and the call.
+    async fn record(&mut self, operation: Operation, status: &KeyStatus) -> Flow {
+        let permit = match self.context.tokens.permit().await {
+            Ok(permit) => permit,
+            Err(error) => return self.failed(&error),
+        };
+        let sent = clock::monotonic();
+        match self.context.kubernetes.write_status(&self.key.object, status).await {
+            Ok(object) => {
+                let old = self.key.object.view.status.clone();
+                self.key.renew(object);
+                self.context.events.transition(self.key.identity(), &old, status);
+                self.key.permit = Some(permit);
+                self.key.recorded = self.key.object.desired().cloned();
+                self.learn(Outcome::Recorded { operation, sent })
+            }
+            Err(error) => {
+                // Nobody knows whether it stands: either way no call follows.
+                self.learn(Outcome::NotRecorded(operation));
+                match error {
+                    ApiError::Conflict => self.overtaken().await,
+                    ApiError::NotFound => Flow::Gone,
+                    error => self.missed(&error).await,
+                }
+            }
+        }
+    }
+
+    /// Step 3: the one call of the operation's life.
+    async fn call(&mut self, call: Call) -> Flow {
+        let (Some(permit), Some(flight)) = (self.key.permit.take(), &self.key.memory.flight) else {
+            return self.finish(Outcome::NotSent);
+        };
+        let operation = flight.operation.id.clone();
+        let sent_name = match &call {
+            Call::Create { name, .. } => Some(name.clone()),
+            Call::Rotate { .. } => None,
+        };
+        match self.mint(permit, call, &operation).await {
+            Ok(Minted { facts, value }) => {
+                if let Some(name) = sent_name {
+                    self.context.inventory.expect_name(&facts.id, &name);
+                }
+                self.key.value = Some(value);
+                self.learn(Outcome::Answered(facts))
+            }
+            Err(MintError::Refused(error)) => {
+                let trouble = trouble::of_call(&error, self.key, self.context.tokens.credential_version());
+                self.finish(Outcome::Refused(trouble))
+            }
+            Err(MintError::Unknown(error)) => {
+                let name = &self.key.identity().name;
+                tracing::warn!(name, operation, error = error.message, "the outcome of a call isn't known");
+                let trouble = trouble::of_call(&error, self.key, self.context.tokens.credential_version());
+                self.finish(Outcome::Unknown(trouble))
+            }
+        }
+    }
+
+    async fn mint(&self, permit: Permit, call: Call, operation: &str) -> Result<Minted, MintError> {
+        let tokens = &self.context.tokens;
+        let kind = self.key.identity().kind;
+        match call {
+            Call::Create { name, expires_at } => {
+                let desired = self.key.recorded.as_ref();
+                let request = CreateRequest {
+                    operation,
+                    kind,
+                    name: &name,
+                    team_id: desired.and_then(|desired| desired.team_id.as_deref()),
+                    description: desired.and_then(|desired| desired.description.as_deref()),
+                    gateway_id: desired.and_then(|desired| desired.gateway_id.as_deref()),
+                    expires_at,
+                };
+                tokens.create(permit, &request).await
+            }
+            Call::Rotate { id } => {
+                let token = self.key.object.view.status.token.as_ref();
+                let name = token.and_then(|token| token.name.as_deref());
+                // Verified ids were parsed before.
+                let id = TokenId::parse(&id).map_err(|error| MintError::Refused(bad_id(&error)))?;
+                tokens.rotate(permit, kind, &id, name, operation).await
+            }
+        }
+    }
+
+    /// Step 4: the value into the Secret.
+    async fn write_secret(&mut self, onto: &Captured, facts: &TokenFacts, operation: &Operation) -> Flow {
+        // A spec that became unusable since the intent doesn't lose the value.
+        let desired = self.key.object.desired().or(self.key.recorded.as_ref());
+        let (Some(desired), Some(value)) = (desired, &self.key.value) else {
+            return self.finish(Outcome::Dropped);
+        };
+        let generation = self.key.object.view.generation;
+        match self.write(desired, onto, facts, operation, value, false).await {
+            Ok(meta) => {
+                let version = meta.resource_version.clone().unwrap_or_default();
+                self.key.wrote_secret(meta, Contents::Current);
+                self.learn(Outcome::SecretWritten(Rendered { version, generation }))
+            }
+            Err(ApiError::Conflict | ApiError::AlreadyExists) => self.learn(Outcome::SecretConflict),
+            Err(error @ (ApiError::NotFound | ApiError::Refused(_))) => {
+                // Its namespace may be going, and the resource with it: both are read again.
+                let flow = self.missed(&error).await;
+                if self.key.in_flight() { self.learn(Outcome::SecretConflict) } else { flow }
+            }
+            Err(error @ ApiError::Unavailable(_)) => self.missed(&error).await,
+        }
+    }
+
+    /// Step 5, and every other status.
+    async fn write_status(&mut self, status: &KeyStatus, closes: Closes) -> Flow {
+        match self.context.kubernetes.write_status(&self.key.object, status).await {
+            Ok(object) => {
+                let old = self.key.object.view.status.clone();
+                self.key.renew(object);
+                self.context.events.transition(self.key.identity(), &old, status);
+                match closes {
+                    Closes::Commit { repair } => {
+                        self.key.succeeded();
+                        self.finish(Outcome::Committed { repair })
+                    }
+                    Closes::Nothing | Closes::Harmless => Flow::Next,
+                }
+            }
+            Err(ApiError::Conflict) if self.key.in_flight() => self.read_resource().await,
+            Err(ApiError::Conflict) => self.overtaken().await,
+            Err(ApiError::NotFound) => self.gone(),
+            Err(error) => self.missed(&error).await,
+        }
+    }
+
+    /// The Secret anew, around the value that was just read from it.
+    async fn render_secret(&mut self) -> Flow {
+        let body = match (&self.key.secret.data, &self.key.secret.view, self.key.object.desired()) {
+            (Some(data), SecretView::Ours(ours), Some(desired)) => {
+                secrets::rerender(data, self.key.identity(), desired, &ours.record)
+            }
+            _ => None,
+        };
+        match body {
+            Some(body) => self.patch_secret(&body, Contents::Current).await,
+            None => {
+                self.key.forget_secret();
+                Flow::Next
+            }
+        }
+    }
+
+    async fn retain_secret(&mut self, id: &str) -> Flow {
+        let Some(meta) = &self.key.secret.meta else {
+            self.key.forget_secret();
+            return Flow::Next;
+        };
+        let body = secrets::retain(meta, self.key.identity(), id);
+        self.annotate_secret(&body).await
+    }
+
+    /// A patch that leaves the contents as they are.
+    async fn annotate_secret(&mut self, body: &serde_json::Value) -> Flow {
+        let contents = match &self.key.secret.view {
+            SecretView::Ours(ours) => ours.contents,
+            _ => Contents::Unread,
+        };
+        self.patch_secret(body, contents).await
+    }
+
+    async fn patch_secret(&mut self, body: &serde_json::Value, contents: Contents) -> Flow {
+        let namespace = &self.key.identity().namespace;
+        let name = &self.key.object.secret_name;
+        match self.context.kubernetes.patch_secret(namespace, name, body, false).await {
+            Ok(meta) => {
+                self.key.wrote_secret(meta, contents);
+                Flow::Next
+            }
+            Err(ApiError::Conflict | ApiError::NotFound | ApiError::AlreadyExists) => {
+                self.key.forget_secret();
+                Flow::Next
+            }
+            Err(error) => self.missed(&error).await,
+        }
+    }
+
+    async fn prove_life(&mut self, id: String) -> Flow {
+        let data = self.key.secret.data.as_ref();
+        let value = data.and_then(|secret| secrets::value(secret, &self.key.object.secret_key));
+        let life = match value {
+            Some(value) => self.context.tokens.prove(&value).await,
+            None => Life::Unknown,
+        };
+        self.learn(Outcome::Proved(id, life))
+    }
+
+    /// Step 6, and the revocations of a deletion.
+    async fn revoke(&mut self, id: String) -> Flow {
+        match self.revoked(&id).await {
+            Ok(()) => {
+                self.key.succeeded();
+                let note = format!("Token {id} was revoked.");
+                self.context.events.tell(self.key.identity(), EventType::Normal, "Revoke", "Revoked", note);
+                self.learn(Outcome::Revoked(id))
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// What this process created for a resource that is going is revoked while the id is known.
+    async fn revoke_created(&mut self, id: &str) -> Flow {
+        match self.revoked(id).await {
+            Ok(()) => self.finish(Outcome::Dropped),
+            Err(error) => self.missed(&format!("token {id} can't be revoked: {}", error.message)).await,
+        }
+    }
+
+    async fn revoked(&self, id: &str) -> Result<(), CallError> {
+        let id = TokenId::parse(id).map_err(|error| bad_id(&error))?;
+        self.context.tokens.revoke(&id).await
+    }
+}
+
+/// How long to rest. Without a time, until something changes: the caller knows what that means.
+fn rest(until: Option<Monotonic>) -> Duration {
+    until.map_or(Duration::MAX, |until| until.since(clock::monotonic()))
+}
+
+/// The Secret that a dry run is made on.
+fn captured(secret: &SecretView) -> Captured {
+    match secret {
+        SecretView::Ours(ours) => Captured {
+            version: Some(ours.version.clone()),
+            names: Some(ours.record.token.id.as_string().clone()),
+        },
+        _ => Captured::default(),
+    }
+}
+
+/// A text that isn't an id: nothing is called with it.
+fn bad_id(error: &InvalidTokenId) -> CallError {
+    CallError { class: Class::Unusable, message: error.to_string(), retry_after: None }
+}

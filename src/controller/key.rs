@@ -1,0 +1,261 @@
+//! What this process holds of each key: memory, the newest views, and, during an operation, the value.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use secrecy::SecretString;
+
+use crate::clock;
+use crate::lifecycle::desired::Desired;
+use crate::lifecycle::listing::Listing;
+use crate::lifecycle::memory::Memory;
+use crate::lifecycle::observed::{Contents, SecretView};
+use crate::lifecycle::time::Monotonic;
+use crate::token_api::Permit;
+
+use super::resource::KeyObject;
+use super::secrets::{self, Identity};
+
+/// How long a cache may lack a Secret that this process has just written before the Secret is looked at again.
+const CACHE_LAG: Duration = Duration::from_secs(10);
+
+/// The waits between attempts at something that keeps failing: one second, doubled to five minutes, with jitter, so
+/// that keys which failed together don't try again together.
+fn waits() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(Duration::from_mins(5))
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// The Secret as it was last seen.
+#[derive(Debug)]
+pub(super) struct SecretSeen {
+    pub(super) view: SecretView,
+    /// Its metadata, of the view's version.
+    pub(super) meta: Option<ObjectMeta>,
+    /// With its data, if it was read in this pass.
+    pub(super) data: Option<Secret>,
+    /// Until when a cache that lacks it may simply lag.
+    ahead_until: Option<Monotonic>,
+}
+
+impl SecretSeen {
+    const UNREAD: Self = Self { view: SecretView::Unread, meta: None, data: None, ahead_until: None };
+
+    fn version(&self) -> Option<&str> {
+        self.meta.as_ref()?.resource_version.as_deref()
+    }
+}
+
+/// One key in the hands of the pass that works on it.
+#[derive(Debug)]
+pub(super) struct KeyState {
+    pub(super) memory: Memory,
+    pub(super) object: KeyObject,
+    pub(super) secret: SecretSeen,
+    /// The value, from the token API's answer until it is in the Secret.
+    pub(super) value: Option<SecretString>,
+    /// A place under the rate limit, from before the intent until the call.
+    pub(super) permit: Option<Permit>,
+    /// What the spec asked for when the intent was recorded.
+    pub(super) recorded: Option<Desired>,
+    waits: ExponentialBackoff,
+    listing: Option<Monotonic>,
+}
+
+impl KeyState {
+    fn new(object: KeyObject) -> Self {
+        Self {
+            memory: Memory::default(),
+            object,
+            secret: SecretSeen::UNREAD,
+            value: None,
+            permit: None,
+            recorded: None,
+            waits: waits(),
+            listing: None,
+        }
+    }
+
+    /// Begins a pass with what the caches hold, unless this process knows better from replies to its own calls.
+    pub(super) fn begin(&mut self, cached: KeyObject, secret: Option<&ObjectMeta>) {
+        self.memory.preflight = None;
+        if !is_older(&cached.view.version, &self.object.view.version) {
+            self.object = cached;
+        }
+        self.demote();
+        let Some(meta) = secret else {
+            let lags = self.secret.ahead_until.is_some_and(|until| clock::monotonic() < until);
+            if !lags {
+                self.secret =
+                    SecretSeen { view: SecretView::Absent { live: false }, ..SecretSeen::UNREAD };
+            }
+            return;
+        };
+        let version = meta.resource_version.as_deref().unwrap_or_default();
+        if self.secret.version().is_some_and(|own| is_older(version, own)) {
+            return;
+        }
+        self.secret = SecretSeen {
+            view: secrets::observe_metadata(Some(meta), &self.object.identity, false),
+            meta: Some(meta.clone()),
+            ..SecretSeen::UNREAD
+        };
+    }
+
+    /// What was read so far doesn't count as read just now any more.
+    pub(super) fn demote(&mut self) {
+        self.object.view.live = false;
+        self.secret.data = None;
+        match &mut self.secret.view {
+            SecretView::Absent { live } => *live = false,
+            SecretView::Ours(ours) => {
+                ours.live = false;
+                ours.contents = Contents::Unread;
+            }
+            SecretView::Foreign { .. } | SecretView::Unread => {}
+        }
+    }
+
+    /// The API server answered with the resource.
+    pub(super) fn renew(&mut self, object: KeyObject) {
+        // Of another spec than the Secret's contents were judged by.
+        if object.view.generation != self.object.view.generation
+            && let SecretView::Ours(ours) = &mut self.secret.view
+        {
+            ours.contents = Contents::Unread;
+        }
+        self.object = object;
+    }
+
+    /// The Secret was read with its data, and the resource is older than that now.
+    pub(super) fn read_secret(&mut self, secret: Option<Secret>) {
+        self.object.view.live = false;
+        let KeyObject { identity, secret_key, view, .. } = &self.object;
+        self.secret = SecretSeen {
+            view: secrets::observe(secret.as_ref(), identity, secret_key, view.desired.as_ref().ok()),
+            meta: secret.as_ref().map(|secret| secret.metadata.clone()),
+            data: secret,
+            ahead_until: None,
+        };
+    }
+
+    /// This process wrote the Secret, whose contents are these now.
+    pub(super) fn wrote_secret(&mut self, meta: ObjectMeta, contents: Contents) {
+        let mut view = secrets::observe_metadata(Some(&meta), &self.object.identity, true);
+        if let SecretView::Ours(ours) = &mut view {
+            ours.contents = contents;
+        }
+        let ahead_until = Some(clock::monotonic() + CACHE_LAG);
+        self.secret = SecretSeen { view, meta: Some(meta), data: self.secret.data.take(), ahead_until };
+    }
+
+    /// What is known of the Secret turned out to be old.
+    pub(super) fn forget_secret(&mut self) {
+        self.memory.preflight = None;
+        self.secret = SecretSeen::UNREAD;
+    }
+
+    /// Takes note of the latest list, once.
+    pub(super) fn notice_list(&mut self, listing: &Listing) {
+        if self.listing.is_some_and(|noticed| noticed >= listing.begun) {
+            return;
+        }
+        self.listing = Some(listing.begun);
+        let status = &self.object.view.status;
+        let claimed: Vec<String> = (status.token.iter().map(|token| token.id.clone()))
+            .chain(status.superseded.iter().map(|entry| entry.id.clone()))
+            .collect();
+        let listed = listing.of(&self.object.owner);
+        self.memory
+            .notice_list(listing.begun, &claimed, |id| listed.iter().any(|l| l.facts.id.as_str() == id));
+    }
+
+    /// How long to wait before the next attempt.
+    pub(super) fn next_wait(&mut self) -> Duration {
+        self.waits.next().unwrap_or(Duration::from_mins(5))
+    }
+
+    /// Something worked: the next failure is a first one.
+    pub(super) fn succeeded(&mut self) {
+        self.waits = waits();
+    }
+
+    /// Whether this process carries out an operation.
+    pub(super) fn in_flight(&self) -> bool {
+        self.memory.flight.is_some()
+    }
+
+    /// Nothing of the operation is held any more.
+    pub(super) fn let_go(&mut self) {
+        self.value = None;
+        self.permit = None;
+        self.recorded = None;
+    }
+
+    /// Which resource it is.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.object.identity
+    }
+}
+
+/// Whether `a` is an older version than `b`. The API server writes versions as decimal numbers that rise (comparable
+/// by contract since Kubernetes 1.35, in fact before); what isn't a number isn't older than anything.
+fn is_older(a: &str, b: &str) -> bool {
+    let number = |text: &str| text.parse::<u128>().ok();
+    matches!((number(a), number(b)), (Some(a), Some(b)) if a < b)
+}
+
+/// The keys that this process knows, by uid. Whoever holds a key's lock is the only one that acts on it.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    states: Mutex<HashMap<String, Arc<tokio::sync::Mutex<KeyState>>>>,
+    /// Versions of resources that can't be read, by uid.
+    unreadable: Mutex<HashMap<String, String>>,
+}
+
+impl Keys {
+    /// The key of this resource.
+    pub(super) fn of(&self, object: &KeyObject) -> Arc<tokio::sync::Mutex<KeyState>> {
+        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = states
+            .entry(object.identity.uid.clone())
+            .or_insert_with(|| Arc::new(tokio::sync::Mutex::new(KeyState::new(object.clone()))));
+        Arc::clone(state)
+    }
+
+    /// Forgets a key whose resource is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    /// Whether it is news that this version of a resource can't be read.
+    pub(super) fn is_news(&self, meta: &ObjectMeta) -> bool {
+        let (uid, version) = (meta.uid.clone(), meta.resource_version.clone());
+        let mut seen = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = version.unwrap_or_default();
+        seen.insert(uid.unwrap_or_default(), version.clone()) != Some(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_older;
+
+    #[test]
+    fn versions_are_compared_as_numbers_and_what_is_none_is_never_older() {
+        for (a, b, older) in
+            [("9", "10", true), ("10", "9", false), ("7", "7", false), ("x", "7", false), ("7", "", false)]
+        {
+            assert_eq!(is_older(a, b), older, "{a} {b}");
+        }
+    }
+}

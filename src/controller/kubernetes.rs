@@ -1,0 +1,249 @@
+//! Calls to the API server: each with a deadline, none repeated by a layer below, errors by class.
+//!
+//! A reply to a write of a Secret is asked for as metadata only, and a Secret that is read is decoded here: the client
+//! library logs whole bodies that it can't decode.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::{PartialObjectMeta, Request};
+use kube::{Api, Client, Config, Resource};
+use serde_json::{Value, json};
+
+use crate::lifecycle::naming::Installation;
+use crate::resources::{FINALIZER, GROUP, KeyStatus};
+
+use super::resource::KeyObject;
+use super::secrets::Identity;
+
+/// Who writes, for managedFields.
+pub(super) const FIELD_MANAGER: &str = "keeptrusts-operator";
+
+/// Longest time for one call; the API server's own limit on a call is longer, but a value waits in memory.
+const CALL: Duration = Duration::from_secs(15);
+
+/// The client library has no connect timeout of its own that is this short.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Accept only the metadata of the object as the reply.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// Why a call to the API server failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The object has another version than was given.
+    #[error("the object was changed by somebody else")]
+    Conflict,
+    /// An object of the name is there already.
+    #[error("an object of this name exists")]
+    AlreadyExists,
+    /// There is no such object.
+    #[error("there is no such object")]
+    NotFound,
+    /// The API server says no, and will say so again: rights, admission, quota, validation.
+    #[error("{0}")]
+    Refused(String),
+    /// It can't be reached, is overloaded or fails; nobody knows whether a write was made.
+    #[error("the Kubernetes API server: {0}")]
+    Unavailable(String),
+}
+
+impl From<kube::Error> for ApiError {
+    fn from(error: kube::Error) -> Self {
+        let status = match error {
+            kube::Error::Api(status) => status,
+            // Of the other variants only those are shown that hold no body.
+            kube::Error::SerdeError(_) => return Self::Unavailable("its answer can't be read".to_owned()),
+            error => return Self::Unavailable(error.to_string()),
+        };
+        match (status.code, status.reason.as_str()) {
+            (409, "AlreadyExists") => Self::AlreadyExists,
+            (409, _) => Self::Conflict,
+            (404, _) => Self::NotFound,
+            (429 | 500.., _) => Self::Unavailable(status.message),
+            _ => Self::Refused(status.message),
+        }
+    }
+}
+
+/// The API server.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+    installation: Installation,
+}
+
+/// A client that repeats nothing by itself: the library's default repeats a POST up to fifteen times.
+///
+/// # Errors
+/// If no kubeconfig and no pod's credential is found, or it can't be used.
+pub async fn client() -> anyhow::Result<Client> {
+    let mut config = Config::infer().await?;
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT);
+    Ok(Client::try_from(config)?)
+}
+
+/// The uid of the namespace `kube-system`, which stands for the cluster.
+///
+/// # Errors
+/// If it can't be read.
+pub async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = bounded(async { Ok(namespaces.get("kube-system").await?) }).await?;
+    namespace.metadata.uid.ok_or_else(|| ApiError::Unavailable("kube-system has no uid".to_owned()))
+}
+
+impl Kubernetes {
+    /// The API server behind `client`, for the resources of `installation`.
+    #[must_use]
+    pub fn new(client: Client, installation: Installation) -> Self {
+        Self { client, installation }
+    }
+
+    /// Reads a resource; nothing if it is gone or another one has taken its name.
+    pub(super) async fn read(&self, identity: &Identity) -> Result<Option<KeyObject>, ApiError> {
+        let request = resources(identity).get(&identity.name, &kube::api::GetParams::default());
+        match self.resource(identity, request).await {
+            Ok(object) => Ok(Some(object).filter(|object| object.identity.uid == identity.uid)),
+            Err(ApiError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts our finalizer on or takes it off, if the resource still has this version.
+    pub(super) async fn set_finalizer(&self, object: &KeyObject, on: bool) -> Result<KeyObject, ApiError> {
+        let others = object.finalizers.iter().filter(|finalizer| *finalizer != FINALIZER);
+        let finalizers: Vec<&str> = others.map(String::as_str).chain(on.then_some(FINALIZER)).collect();
+        let patch = json!({"metadata": {
+            "uid": object.identity.uid,
+            "resourceVersion": object.view.version,
+            "finalizers": finalizers,
+        }});
+        let request = resources(&object.identity).patch(&object.identity.name, &params(), &Patch::Merge(patch));
+        self.resource(&object.identity, request).await
+    }
+
+    /// Writes status, if the resource still has this version.
+    pub(super) async fn write_status(
+        &self,
+        object: &KeyObject,
+        status: &KeyStatus,
+    ) -> Result<KeyObject, ApiError> {
+        let Identity { kind, namespace, name, uid, .. } = &object.identity;
+        let body = json!({
+            "apiVersion": format!("{GROUP}/v1alpha1"),
+            "kind": kind.kind(),
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "uid": uid,
+                "resourceVersion": object.view.version,
+            },
+            "status": status,
+        });
+        let request = resources(&object.identity).replace_subresource(
+            "status",
+            name,
+            &post_params(false),
+            body.to_string().into_bytes(),
+        );
+        self.resource(&object.identity, request).await
+    }
+
+    async fn resource(
+        &self,
+        identity: &Identity,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<KeyObject, ApiError> {
+        let text = self.text(request).await?;
+        KeyObject::parse(identity.kind, &text, &self.installation)
+            .map_err(|error| ApiError::Refused(format!("the object can't be read: {error}")))
+    }
+
+    /// Reads a Secret with its data.
+    pub(super) async fn read_secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, ApiError> {
+        let request = secrets(namespace).get(name, &kube::api::GetParams::default());
+        let text = match self.text(request).await {
+            Ok(text) => zeroize::Zeroizing::new(text),
+            Err(ApiError::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // The error would quote what it couldn't read.
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|_| ApiError::Unavailable("its answer isn't a Secret".to_owned()))
+    }
+
+    /// Creates a Secret, and gets its metadata back.
+    pub(super) async fn create_secret(
+        &self,
+        namespace: &str,
+        body: &Value,
+        dry_run: bool,
+    ) -> Result<ObjectMeta, ApiError> {
+        let bytes = body.to_string().into_bytes();
+        self.metadata(secrets(namespace).create(&post_params(dry_run), bytes)).await
+    }
+
+    /// Patches a Secret, and gets its metadata back. The body holds the version that it must have.
+    pub(super) async fn patch_secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        body: &Value,
+        dry_run: bool,
+    ) -> Result<ObjectMeta, ApiError> {
+        let params = PatchParams { dry_run, ..params() };
+        self.metadata(secrets(namespace).patch_metadata(name, &params, &Patch::Merge(body))).await
+    }
+
+    async fn metadata(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<ObjectMeta, ApiError> {
+        let request = request.map(|mut request| {
+            let accept = http::HeaderValue::from_static(METADATA_ONLY);
+            request.headers_mut().insert(http::header::ACCEPT, accept);
+            request
+        });
+        let text = zeroize::Zeroizing::new(self.text(request).await?);
+        let partial: PartialObjectMeta<Secret> = serde_json::from_str(&text)
+            .map_err(|_| ApiError::Unavailable("its answer isn't metadata".to_owned()))?;
+        Ok(partial.metadata)
+    }
+
+    async fn text(
+        &self,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, ApiError> {
+        // Requests are built from checked names: one that can't be built is refused like any other.
+        let request = request.map_err(|error| ApiError::Refused(error.to_string()))?;
+        bounded(async { Ok(self.client.request_text(request).await?) }).await
+    }
+}
+
+async fn bounded<T>(call: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    tokio::time::timeout(CALL, call)
+        .await
+        .unwrap_or_else(|_| Err(ApiError::Unavailable(format!("no answer within {} s", CALL.as_secs()))))
+}
+
+fn resources(identity: &Identity) -> Request {
+    let Identity { kind, namespace, .. } = identity;
+    Request::new(format!("/apis/{GROUP}/v1alpha1/namespaces/{namespace}/{}", kind.plural()))
+}
+
+fn secrets(namespace: &str) -> Request {
+    Request::new(Secret::url_path(&(), Some(namespace)))
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn post_params(dry_run: bool) -> PostParams {
+    PostParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) }
+}

@@ -1,0 +1,86 @@
+//! A resource as the core observes it, whichever kind it is. Behind this point nothing is generic.
+
+use kube::ResourceExt;
+
+use crate::lifecycle::desired::{self, Desired};
+use crate::lifecycle::naming::{Installation, Owner, Place, UidTag};
+use crate::lifecycle::observed::ResourceView;
+use crate::resources::{AccessKey, DEFAULT_SECRET_KEY, FINALIZER, GatewayKey, Key, KeyKind};
+
+use super::secrets::Identity;
+
+/// A resource of either kind.
+#[derive(Clone, Debug)]
+pub(super) struct KeyObject {
+    /// Which one it is.
+    pub(super) identity: Identity,
+    /// Under which tag its tokens stand.
+    pub(super) owner: Owner,
+    /// All finalizers on it, ours or not.
+    pub(super) finalizers: Vec<String>,
+    /// Name of its Secret. Cleanup needs it without a valid spec.
+    pub(super) secret_name: String,
+    /// The Secret's data key that holds the value; likewise.
+    pub(super) secret_key: String,
+    /// What the core observes of it.
+    pub(super) view: ResourceView,
+}
+
+impl KeyObject {
+    /// Takes a resource apart. `live` says that it was answered by the API server just now.
+    pub(super) fn of<K: Key>(object: &K, installation: &Installation, live: bool) -> Self {
+        let name = object.name_any();
+        let namespace = object.namespace().unwrap_or_default();
+        let uid = object.uid().unwrap_or_default();
+        let parts = object.parts();
+        let finalizers = object.finalizers().to_vec();
+        let key = parts.secret.and_then(|secret| secret.key.as_deref()).unwrap_or(DEFAULT_SECRET_KEY);
+        Self {
+            owner: Owner {
+                installation: installation.clone(),
+                place: Place::new(K::KIND, &namespace, &name),
+                uid: UidTag::new(&uid),
+            },
+            secret_name: desired::secret_name(&parts, &name).to_owned(),
+            secret_key: key.to_owned(),
+            view: ResourceView {
+                version: object.resource_version().unwrap_or_default(),
+                live,
+                generation: object.meta().generation.unwrap_or_default(),
+                deleting: object.meta().deletion_timestamp.is_some(),
+                finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
+                desired: Desired::parse(&parts, &name),
+                deletion_policy: parts.deletion_policy.unwrap_or_default(),
+                status: object.status().cloned().unwrap_or_default(),
+            },
+            finalizers,
+            identity: Identity {
+                kind: K::KIND,
+                namespace,
+                name,
+                uid,
+                installation: installation.as_str().to_owned(),
+            },
+        }
+    }
+
+    /// Reads what the API server answered.
+    ///
+    /// # Errors
+    /// If it isn't a resource of the kind.
+    pub(super) fn parse(
+        kind: KeyKind,
+        text: &str,
+        installation: &Installation,
+    ) -> Result<Self, serde_json::Error> {
+        Ok(match kind {
+            KeyKind::Access => Self::of(&serde_json::from_str::<AccessKey>(text)?, installation, true),
+            KeyKind::Gateway => Self::of(&serde_json::from_str::<GatewayKey>(text)?, installation, true),
+        })
+    }
+
+    /// The spec, if it can be acted on.
+    pub(super) fn desired(&self) -> Option<&Desired> {
+        self.view.desired.as_ref().ok()
+    }
+}
