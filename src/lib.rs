@@ -6,3 +6,4 @@ pub mod controller;
 pub mod lifecycle;
 pub mod reference;
 pub mod resources;
+pub mod token_api;
