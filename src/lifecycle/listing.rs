@@ -33,14 +33,28 @@ impl Listing {
         installation: &Installation,
         tokens: impl IntoIterator<Item = (TokenFacts, bool)>,
     ) -> Self {
-        let mut owners: HashMap<Owner, Vec<Listed>> = HashMap::new();
+        let mut listing = Self::empty(begun);
         for (facts, alive) in tokens {
-            let tag = facts.name.as_deref().and_then(Tag::of_name);
-            if let Some(tag) = tag.filter(|tag| tag.owner.installation == *installation) {
-                owners.entry(tag.owner.clone()).or_default().push(Listed { facts, tag, alive });
-            }
+            listing.add(installation, facts, alive);
         }
-        Self { begun, owners }
+        listing
+    }
+
+    /// A list that shows nothing yet.
+    #[must_use]
+    pub fn empty(begun: Monotonic) -> Self {
+        Self { begun, owners: HashMap::new() }
+    }
+
+    /// Keeps a token if it bears a tag of `installation`. One that is shown again, as on two pages when the list moved
+    /// between them, counts as it was shown last.
+    pub fn add(&mut self, installation: &Installation, facts: TokenFacts, alive: bool) {
+        let tag = facts.name.as_deref().and_then(Tag::of_name);
+        if let Some(tag) = tag.filter(|tag| tag.owner.installation == *installation) {
+            let tokens = self.owners.entry(tag.owner.clone()).or_default();
+            tokens.retain(|other| other.facts.id != facts.id);
+            tokens.push(Listed { facts, tag, alive });
+        }
     }
 
     /// The tokens under the tag of one resource.

@@ -1,0 +1,236 @@
+//! The inventory: one list per type and period, shared by every key.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::error::{CallError, Class};
+use crate::clock::monotonic;
+use crate::lifecycle::listing::Listing;
+use crate::lifecycle::naming::Installation;
+use crate::lifecycle::time::Monotonic;
+use crate::lifecycle::token::{TokenFacts, TokenId};
+use crate::resources::KeyKind;
+
+/// The wait after a first failure; doubled with each, up to the period.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+
+/// More tokens than are made between two lists. Beyond it names aren't compared.
+const MAX_EXPECTED: usize = 10_000;
+
+/// The latest complete list of one type.
+#[derive(Default)]
+struct Shelf {
+    latest: RwLock<Option<Arc<Listing>>>,
+    /// Held by whoever lists. Holds how the last list failed, for those who waited for it.
+    listing: tokio::sync::Mutex<Option<(Monotonic, CallError)>>,
+}
+
+impl Shelf {
+    fn latest(&self) -> Option<Arc<Listing>> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn since(&self, begun_after: Monotonic) -> Option<Arc<Listing>> {
+        self.latest().filter(|listing| listing.begun >= begun_after)
+    }
+}
+
+/// The complete lists of a connection.
+pub struct Inventory {
+    client: Arc<Client>,
+    installation: Installation,
+    period: Duration,
+    access: Shelf,
+    gateway: Shelf,
+    expected: Mutex<HashMap<TokenId, (String, Monotonic)>>,
+    altered: AtomicBool,
+    changes: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Inventory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inventory").field("installation", &self.installation).finish_non_exhaustive()
+    }
+}
+
+impl Inventory {
+    /// An inventory of `installation`'s tokens that lists once per `period`.
+    #[must_use]
+    pub fn new(client: Arc<Client>, installation: Installation, period: Duration) -> Self {
+        Self {
+            client,
+            installation,
+            period,
+            access: Shelf::default(),
+            gateway: Shelf::default(),
+            expected: Mutex::default(),
+            altered: AtomicBool::new(false),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    const fn shelf(&self, kind: KeyKind) -> &Shelf {
+        match kind {
+            KeyKind::Access => &self.access,
+            KeyKind::Gateway => &self.gateway,
+        }
+    }
+
+    /// The latest complete list.
+    #[must_use]
+    pub fn latest(&self, kind: KeyKind) -> Option<Arc<Listing>> {
+        self.shelf(kind).latest()
+    }
+
+    /// A complete list begun at or after `begun_after`. Many who ask at once share one.
+    ///
+    /// # Errors
+    /// If no list can be had to its end.
+    pub async fn fresh(&self, kind: KeyKind, begun_after: Monotonic) -> Result<Arc<Listing>, CallError> {
+        let shelf = self.shelf(kind);
+        if let Some(listing) = shelf.since(begun_after) {
+            return Ok(listing);
+        }
+        let asked = monotonic();
+        let mut failed = shelf.listing.lock().await;
+        if let Some(listing) = shelf.since(begun_after) {
+            return Ok(listing);
+        }
+        // A list that was begun while we waited has failed for us too: the waiting don't ask one after the other.
+        if let Some((begun, error)) = &*failed
+            && *begun >= asked
+            && *begun >= begun_after
+        {
+            return Err(error.clone());
+        }
+        let begun = monotonic();
+        let result = self.list(kind, begun).await;
+        *failed = result.as_ref().err().map(|error| (begun, error.clone()));
+        result
+    }
+
+    async fn list(&self, kind: KeyKind, begun: Monotonic) -> Result<Arc<Listing>, CallError> {
+        let mut listing = Listing::empty(begun);
+        self.client
+            .list(kind, |token| {
+                self.compare_name(&token.facts);
+                listing.add(&self.installation, token.facts, token.alive);
+            })
+            .await?;
+        let listing = Arc::new(listing);
+        *self.shelf(kind).latest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
+        self.forget_expected();
+        self.changes.send_modify(|number| *number += 1);
+        Ok(listing)
+    }
+
+    /// A token of ours was made with this name: the first list that shows the id must show the name too.
+    pub fn expect_name(&self, id: &TokenId, name: &str) {
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        if expected.len() < MAX_EXPECTED {
+            expected.insert(id.clone(), (name.to_owned(), monotonic()));
+        }
+    }
+
+    fn compare_name(&self, facts: &TokenFacts) {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&facts.id);
+        if let Some((name, _)) = expected
+            && facts.name.as_deref() != Some(name.as_str())
+            && !self.altered.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(id = %facts.id, sent = name, "the token API lists a token under another name than was sent");
+        }
+    }
+
+    /// Forgets names of tokens that both types' lists, begun when they had to show them, lack: they are revoked.
+    fn forget_expected(&self) {
+        let begun = |kind| self.latest(kind).map(|listing| listing.begun);
+        let (Some(access), Some(gateway)) = (begun(KeyKind::Access), begun(KeyKind::Gateway)) else { return };
+        let lag = self.client.connection.settings().list_lag;
+        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.retain(|_, (_, made)| access.min(gateway).since(*made) <= lag);
+    }
+
+    /// A token was once listed under another name than was sent: none can be recognised any more.
+    #[must_use]
+    pub fn names_altered(&self) -> bool {
+        self.altered.load(Ordering::Relaxed)
+    }
+
+    /// A number that rises with every complete list.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Lists both types, each once per period, until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let both = futures::future::join(self.keep(KeyKind::Access), self.keep(KeyKind::Gateway));
+        stop.run_until_cancelled(both).await;
+    }
+
+    async fn keep(&self, kind: KeyKind) {
+        let mut credentials = self.client.credential_changes();
+        let mut failures: u32 = 0;
+        loop {
+            // A list that somebody else asked for in the meantime serves as well.
+            let due = self.latest(kind).map(|listing| listing.begun + jittered(self.period));
+            if let Some(due) = due.filter(|_| failures == 0) {
+                let left = due.since(monotonic());
+                if !left.is_zero() {
+                    tokio::time::sleep(left).await;
+                    if self
+                        .latest(kind)
+                        .is_some_and(|listing| monotonic().since(listing.begun) < self.period / 2)
+                    {
+                        continue;
+                    }
+                }
+            }
+            credentials.mark_unchanged();
+            match self.fresh(kind, monotonic()).await {
+                Ok(_) => {
+                    if failures > 0 {
+                        tracing::info!(kind = kind.kind(), "tokens can be listed again");
+                    }
+                    failures = 0;
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(kind = kind.kind(), class = ?error.class, %error, "tokens can't be listed");
+                    }
+                    failures = failures.saturating_add(1);
+                    let wait = self.retry_wait(&error, failures);
+                    // A refused credential may be mended at any time, and then there is nothing to wait for.
+                    let mended = async {
+                        if error.class != Class::Credential || credentials.changed().await.is_err() {
+                            std::future::pending::<()>().await;
+                        }
+                    };
+                    futures::future::select(Box::pin(tokio::time::sleep(wait)), Box::pin(mended)).await;
+                }
+            }
+        }
+    }
+
+    fn retry_wait(&self, error: &CallError, failures: u32) -> Duration {
+        let backoff = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        let wait = match error.class {
+            // No haste cures a refusal or an answer that can't be read.
+            Class::Credential | Class::Request => self.period,
+            _ => backoff.min(self.period),
+        };
+        jittered(wait).max(error.retry_after.unwrap_or_default())
+    }
+}
+
+/// A wait, up to a tenth shorter or longer: everything periodic drifts apart.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.9..1.1))
+}

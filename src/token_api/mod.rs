@@ -1,0 +1,27 @@
+//! The token API: its HTTP client, its tolerant decoder, its limits, and the inventory that all keys share.
+//!
+//! Nothing here knows Kubernetes, and nothing here decides: an answer is put into one of a few classes, and whether a
+//! call certainly changed nothing is said apart from what went wrong. A value leaves this module inside a
+//! [`Minted`] and in no other way.
+
+mod call;
+mod client;
+mod connection;
+mod decode;
+mod error;
+mod files;
+mod inventory;
+mod limits;
+mod list;
+mod mint;
+mod scrub;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, CreateRequest, ListedToken, Minted};
+pub use error::{CallError, Class, MintError};
+pub use files::UnusableCredential;
+pub use inventory::Inventory;
+pub use limits::Permit;
+pub use settings::{Settings, SettingsError};
