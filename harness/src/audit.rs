@@ -158,6 +158,24 @@ impl Requests {
         self.verbs(&["create", "update", "patch", "delete", "deletecollection"])
     }
 
+    /// Those without these verbs.
+    #[must_use]
+    pub fn without(self, verbs: &[&str]) -> Self {
+        self.only(|request| !verbs.contains(&request.verb.as_str()))
+    }
+
+    /// What was done to single objects: neither lists nor watches, which run on whatever happens.
+    #[must_use]
+    pub fn single(self) -> Self {
+        self.without(&["list", "watch"])
+    }
+
+    /// Those for a kind with its subresources: `accesskeys` stands for `accesskeys/status` too.
+    #[must_use]
+    pub fn of_kind(self, resource: &str) -> Self {
+        self.only(|request| request.resource.split('/').next() == Some(resource))
+    }
+
     /// Those for a resource, say `secrets` or `accesskeys/status`.
     #[must_use]
     pub fn of(self, resource: &str) -> Self {
@@ -332,6 +350,11 @@ mod tests {
         assert_eq!(all.clone().by_service_account("kt", "op").writes().of("secrets").within("shop").len(), 1);
         assert_eq!(all.clone().from_time("2026-01-01T00:00:02").len(), 1);
         assert_eq!(all.clone().from_time("2026-01-01T00:00:03").len(), 0);
-        assert_eq!(all.containing("a \"b\"").len(), 1);
+        assert_eq!(all.clone().containing("a \"b\"").len(), 1);
+        assert_eq!(all.clone().of_kind("accesskeys").len(), 2);
+        assert_eq!(
+            all.of_kind("accesskeys").single().counts(),
+            [("patch accesskeys/status".to_owned(), 1)].into()
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A real Kubernetes control plane for tests and the demo, without containers.
 //!
 //! See [`suite`] for how to write a test suite, [`ControlPlane`] for what runs, [`chart`] and [`operator`] for how the operator under
-//! test is started from its own chart.
+//! test is started from its own chart, [`proxy`] for faults between it and its servers.
 
 mod apply;
 pub mod audit;
@@ -13,6 +13,7 @@ mod net;
 pub mod operator;
 mod process;
 mod programs;
+pub mod proxy;
 pub mod suite;
 mod wait;
 mod watchdog;
@@ -25,6 +26,7 @@ pub use net::{free_port, http_get};
 pub use operator::{Launch, Operator};
 pub use process::Process;
 pub use programs::{Programs, cache_dir};
+pub use proxy::{Match, Proxy, Rule, RuleHandle, Upstream};
 pub use wait::{eventually, hopeless, stays};
 
 /// Chooses ring for all of TLS in this process. Calling it again does nothing.

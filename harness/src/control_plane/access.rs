@@ -21,14 +21,16 @@ pub(crate) struct Access {
 impl Access {
     /// A kubeconfig that needs no other file.
     pub(crate) fn kubeconfig(&self, namespace: &str) -> Result<String> {
+        let mut cluster = json!({"server": self.server});
+        // A proxy of the harness speaks plain HTTP.
+        if self.server.starts_with("https:") {
+            // A ByteString serialises as base64, which is what a kubeconfig wants.
+            cluster["certificate-authority-data"] = json!(ByteString(self.certificate.clone()));
+        }
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "harness", "cluster": {
-                "server": self.server,
-                // A ByteString serialises as base64, which is what a kubeconfig wants.
-                "certificate-authority-data": ByteString(self.certificate.clone()),
-            }}],
+            "clusters": [{"name": "harness", "cluster": cluster}],
             "users": [{"name": "harness", "user": {"token": self.token}}],
             "contexts": [{"name": "harness", "context": {
                 "cluster": "harness", "user": "harness", "namespace": namespace,
@@ -40,9 +42,19 @@ impl Access {
 
     /// A client, on the tokio runtime that calls this.
     pub(crate) async fn client(&self) -> Result<Client> {
-        let config = Kubeconfig::from_yaml(&self.kubeconfig("default")?)?;
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(self.config().await?)?)
+    }
+
+    /// A client whose errors are those of one request: the library repeats a refused one up to fifteen times.
+    pub(crate) async fn client_without_retries(&self) -> Result<Client> {
+        let mut config = self.config().await?;
+        config.default_retry = false;
         Ok(Client::try_from(config)?)
+    }
+
+    async fn config(&self) -> Result<kube::Config> {
+        let config = Kubeconfig::from_yaml(&self.kubeconfig("default")?)?;
+        Ok(kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?)
     }
 }
 

@@ -233,8 +233,30 @@ impl ControlPlane {
     /// # Errors
     /// When there is no such `ServiceAccount`.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<String> {
+        self.service_account_kubeconfig_at(&self.admin.server, namespace, name).await
+    }
+
+    /// [`Self::service_account_kubeconfig`] with another server, say a [`Proxy`](crate::Proxy).
+    ///
+    /// # Errors
+    /// When there is no such `ServiceAccount`.
+    pub async fn service_account_kubeconfig_at(
+        &self,
+        server: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<String> {
         let token = self.service_account_token(namespace, name, &[]).await?;
-        Access { token, ..self.admin.clone() }.kubeconfig(namespace)
+        Access { server: server.to_owned(), token, ..self.admin.clone() }.kubeconfig(namespace)
+    }
+
+    /// A client with all rights that talks to another server, say a [`Proxy`](crate::Proxy), on the runtime that calls this. It repeats
+    /// nothing by itself.
+    ///
+    /// # Errors
+    /// When the server's URL is none.
+    pub async fn client_at(&self, server: &str) -> Result<Client> {
+        Access { server: server.to_owned(), ..self.admin.clone() }.client_without_retries().await
     }
 
     /// A client that is a `ServiceAccount`, with the rights that RBAC gives it.
@@ -250,6 +272,12 @@ impl ControlPlane {
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
         &self.admin.certificate
+    }
+
+    /// Where the API server is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.admin.server
     }
 
     /// The process ids of what runs.

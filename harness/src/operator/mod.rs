@@ -46,13 +46,22 @@ pub struct Launch {
     container: Option<String>,
     env: BTreeMap<String, String>,
     args: Vec<String>,
+    api_server: Option<String>,
 }
 
 impl Launch {
     /// Starts `binary`, with everything of it below `dir` (a test's [`Context::dir`](crate::suite::Context)).
     pub fn new(binary: impl Into<PathBuf>, dir: impl Into<PathBuf>) -> Self {
         let (binary, dir) = (binary.into(), dir.into());
-        Self { binary, dir, program: None, container: None, env: BTreeMap::new(), args: vec![] }
+        Self {
+            binary,
+            dir,
+            program: None,
+            container: None,
+            env: BTreeMap::new(),
+            args: vec![],
+            api_server: None,
+        }
     }
 
     /// What the program is called in the image: its whole path, or its file name. A command that names another is an error. Default:
@@ -67,6 +76,14 @@ impl Launch {
     #[must_use]
     pub fn container(mut self, name: &str) -> Self {
         self.container = Some(name.to_owned());
+        self
+    }
+
+    /// Where the operator finds the API server: the URL of a [`Proxy`](crate::Proxy) before it. Its token stays that of its
+    /// `ServiceAccount`. Default: the API server itself.
+    #[must_use]
+    pub fn api_server(mut self, url: impl Into<String>) -> Self {
+        self.api_server = Some(url.into());
         self
     }
 
@@ -118,7 +135,7 @@ impl Operator {
         namespace: &str,
         launch: &Launch,
     ) -> Result<Self> {
-        let Launch { binary, dir, program, container, env, args } = launch;
+        let Launch { binary, dir, program, container, env, args, api_server } = launch;
         let template = PodTemplate::read(deployment, namespace, container.as_deref(), unique_name)?;
         template.ensure_token(cluster).await?;
         let log = dir.join(format!("{}.log", template.facts.name));
@@ -148,7 +165,9 @@ impl Operator {
 
         let kubeconfig = dir.join("kubeconfig");
         let PodFacts { name, namespace, service_account, .. } = &template.facts;
-        write_private(&kubeconfig, &cluster.service_account_kubeconfig(namespace, service_account).await?)?;
+        let server = api_server.as_deref().unwrap_or_else(|| cluster.url());
+        let access = cluster.service_account_kubeconfig_at(server, namespace, service_account).await?;
+        write_private(&kubeconfig, &access)?;
         let mut environment = container_environment(name, &kubeconfig);
         environment.extend(variables.into_iter().map(|(name, value)| (name, mapping.apply(&value))));
         environment.extend(env.clone());
