@@ -250,6 +250,15 @@ impl ControlPlane {
         Access { server: server.to_owned(), token, ..self.admin.clone() }.kubeconfig(namespace)
     }
 
+    /// The administrator's kubeconfig with another server, say a [`Proxy`](crate::Proxy). kubectl and helm are no use with it: they send
+    /// no token over plain HTTP.
+    ///
+    /// # Errors
+    /// When it can't be written as YAML.
+    pub fn kubeconfig_at(&self, server: &str) -> Result<String> {
+        Access { server: server.to_owned(), ..self.admin.clone() }.kubeconfig("default")
+    }
+
     /// A client with all rights that talks to another server, say a [`Proxy`](crate::Proxy), on the runtime that calls this. It repeats
     /// nothing by itself.
     ///

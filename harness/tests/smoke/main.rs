@@ -1,7 +1,7 @@
 //! The harness tests itself, with its own suite.
 //!
-//! The program plays three parts: the suite; a suite with a test that panics, which the first one starts; and an operator, which the
-//! fixture chart describes.
+//! The program plays four parts: the suite; a suite with a test that panics, which the first one starts; an operator, which the
+//! fixture chart describes; and a client that is killed in the middle of a request.
 
 // Clippy knows tests by their attribute, and these have none.
 #![allow(clippy::unwrap_used)]
@@ -10,6 +10,7 @@ mod chart;
 mod cluster;
 mod ending;
 mod pretend_operator;
+mod proxy;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
     if let Some(dir) = std::env::var_os(ending::INNER) {
         return ending::inner_suite(dir.as_ref());
     }
+    if let Ok(kubeconfig) = std::env::var(proxy::SENDER) {
+        return proxy::sender(&kubeconfig);
+    }
     Suite::new()
         .crds(format!("{CHART}/crds"))
         .tests(tests![
@@ -39,6 +43,14 @@ fn main() -> ExitCode {
             chart::two_operators_run_at_once,
             chart::what_the_template_forgets_is_an_error,
             chart::a_verb_that_the_role_lacks_shows,
+            proxy::a_client_works_through_it,
+            proxy::the_operators_own_token_passes,
+            proxy::an_operator_is_started_behind_it,
+            proxy::a_request_arrives_after_the_death_of_its_sender,
+            proxy::a_held_answer_says_that_it_is_done,
+            proxy::cuts_differ_in_what_the_server_has_done,
+            proxy::made_up_answers_are_those_of_an_api_server,
+            proxy::the_steps_of_a_secret_are_told_apart,
             ending::a_panic_stops_everything_and_keeps_the_logs,
             ending::a_killed_run_leaves_no_process_behind,
             ending::the_api_server_stops_and_starts_and_freezes,
