@@ -135,7 +135,7 @@ impl Rule {
         self.doing(Fault::DelayAnswer(delay))
     }
 
-    /// Answers itself; the server never sees the request.
+    /// Answers itself; the server never sees the request. In the API server's place the body should be a [`kubernetes_status`].
     #[must_use]
     pub fn answer(self, status: u16, body: Value) -> Self {
         self.doing(Fault::Answer(status, body))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
-use keeptrusts_harness::proxy::steps;
+use keeptrusts_harness::proxy::{kubernetes_status, steps};
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{
     Chart, ChartOptions, Launch, Match, Operator, Process, Proxy, Rule, Upstream, eventually,
@@ -212,7 +212,7 @@ pub(crate) async fn made_up_answers_are_those_of_an_api_server(cx: Context) -> R
     assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
     ensure!(!exists(&cx, "refused").await?, "it has arrived");
 
-    way.proxy.add(Rule::on(creates()).answer_after(500, json!({"message": "on purpose"})));
+    way.proxy.add(Rule::on(creates()).answer_after(500, kubernetes_status(500, "InternalError", "no")));
     ensure!(is_code(way.create("refused").await?, 500));
     ensure!(is_code(way.create("refused").await?, 409), "the server has done it");
     assert_eq!(conflict.hits(), 1);
