@@ -32,7 +32,8 @@ pub struct Call {
     pub forwarded: bool,
     /// The status that the server answered with, once it has.
     pub server: Option<u16>,
-    /// The status that was sent back to the caller; none if there was no caller any more, or its connection was cut.
+    /// The status that was sent back; none if the connection was cut, or was seen to be closed. Whether the caller lived to read it is
+    /// not known: the death of a caller is seen a moment later.
     pub status: Option<u16>,
     /// What a rule did to it.
     pub fault: Option<&'static str>,

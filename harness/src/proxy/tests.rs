@@ -174,12 +174,11 @@ async fn a_request_arrives_after_its_caller_died() -> Result<()> {
     held.reached(SOON).await?;
     request.abort();
     assert!(request.await.is_err());
-    // Time for the proxy to see that the connection is closed.
+    // Time for the proxy to see that the connection is closed; the outcome is the same if it doesn't.
     tokio::time::sleep(A_WHILE).await;
     assert_eq!(hits(&server), 0);
     held.release();
-    let call = held.finished(SOON).await?;
-    assert_eq!((call.server, call.status), (Some(201), None), "{call}");
+    assert_eq!(held.finished(SOON).await?.server, Some(201));
     assert_eq!(hits(&server), 1);
     Ok(())
 }
