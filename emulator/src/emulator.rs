@@ -157,6 +157,7 @@ impl Emulator {
     }
 
     /// Takes a fault away; says whether it was there. What it holds is delivered.
+    #[expect(clippy::must_use_candidate, reason = "whoever takes a fault away mostly knows that it is there")]
     pub fn remove_fault(&self, id: u64) -> bool {
         self.shared.lock().faults.remove(id)
     }
@@ -173,11 +174,13 @@ impl Emulator {
     }
 
     /// Delivers what a fault holds, and says how many calls that were. The fault stays.
+    #[expect(clippy::must_use_candidate, reason = "the count is for who wants it")]
     pub fn release(&self, id: u64) -> usize {
         self.shared.lock().faults.release(id, Verdict::Deliver).unwrap_or_default()
     }
 
     /// Loses what a fault holds: it is cut, and not carried out if it hasn't been. Says how many calls that were.
+    #[expect(clippy::must_use_candidate, reason = "the count is for who wants it")]
     pub fn lose(&self, id: u64) -> usize {
         self.shared.lock().faults.release(id, Verdict::Lose).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use crate::behaviour::{Behaviour, is_final_status};
+use crate::behaviour::{Behaviour, is_final};
 use crate::call::Operation;
 use crate::effect::Effect;
 
@@ -92,7 +92,7 @@ impl Fault {
             header(content_type, "content_type")?;
         }
         match status {
-            Some(status) if !is_final_status(status) => {
+            Some(status) if !is_final(status) => {
                 Err(InvalidFault(format!("{status} is not the status of an answer: 200 to 599")))
             }
             _ => Ok(()),

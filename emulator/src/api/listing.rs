@@ -84,7 +84,9 @@ fn page<'a>(all: &'a [Listed<'a>], cursor: Option<&str>, lists: &Lists) -> Resul
         ListDefect::RepeatsCursor => Some(STUCK.into()),
         _ => None,
     };
-    let broken = lists.defect == ListDefect::BrokenPage && (start..=end).contains(&seen);
+    // Where every token is in sight the last page breaks, so that an empty list can be broken too.
+    let has_first_unseen = (start..end).contains(&seen) || (seen == all.len() && end == all.len());
+    let broken = lists.defect == ListDefect::BrokenPage && has_first_unseen;
     Ok(Page { tokens: &sight[start..end], next, broken })
 }
 

@@ -1,7 +1,7 @@
 //! Carries a call out.
 
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
@@ -124,7 +124,7 @@ fn list(shared: &Shared, request: &Request, behaviour: &Behaviour) -> Result<Ans
 
 fn whoami(shared: &Shared, request: &Request, behaviour: &Behaviour) -> Result<Answer, Wrong> {
     let statuses = &behaviour.statuses;
-    let bearer = request.bearer.as_ref().map(|it| it.expose_secret()).unwrap_or_default();
+    let bearer = request.bearer.as_ref().map(SecretString::expose_secret).unwrap_or_default();
     let state = shared.lock();
     match state.alive(bearer) {
         None => {
