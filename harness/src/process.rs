@@ -7,7 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::watchdog;
 
@@ -93,12 +94,18 @@ impl Process {
         self.send(signal)
     }
 
-    /// Stops the process in its tracks (SIGSTOP): its connections stay open and nothing answers.
+    /// Stops the process in its tracks (SIGSTOP): its connections stay open and nothing answers. It has stopped when this returns.
     ///
     /// # Errors
     /// When the process has ended.
     pub fn pause(&mut self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal is on its way only: on a busy machine the process went on for milliseconds, long enough to answer a request. Its
+        // end is looked for too, so that this returns, and left for `exit_status` to find.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        retry_on_intr(|| waitid(WaitId::Pid(Pid::from_child(&self.child)), stopped))
+            .with_context(|| format!("waiting until {} has stopped", self.name))?;
+        self.ensure_running()
     }
 
     /// Lets a paused process go on (SIGCONT).
@@ -215,5 +222,35 @@ pub(crate) fn tail(log: &Path) -> String {
             lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
         }
         Err(error) => format!("(no log: {error})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state letter of `/proc`.
+    #[cfg(target_os = "linux")]
+    fn state(process: &Process) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).unwrap();
+        stat.rsplit(") ").next().unwrap()[..1].to_owned()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_paused_process_has_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do :; done"]);
+        let mut process = Process::spawn("a busy one", &mut command, &dir.path().join("log")).unwrap();
+        for round in 0..50 {
+            process.pause().unwrap();
+            assert_eq!(state(&process), "T", "round {round}");
+            process.pause().unwrap();
+            process.resume().unwrap();
+        }
+        process.pause().unwrap();
+        process.kill().unwrap();
+        assert!(process.pause().is_err(), "it has ended");
     }
 }
