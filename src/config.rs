@@ -19,7 +19,12 @@ const MAX_NAME_LENGTH: usize = 512;
 #[derive(Clone, Debug, Args)]
 pub struct RunArguments {
     /// Base URL of the Keeptrusts token API
-    #[arg(long, env = "KEEPTRUSTS_API_URL", default_value = "https://api.keeptrusts.com", value_name = "URL")]
+    #[arg(
+        long,
+        env = "KEEPTRUSTS_API_URL",
+        default_value = "https://api.keeptrusts.com",
+        value_name = "URL"
+    )]
     pub api_url: Url,
 
     /// File that holds the operator's own API token; read again whenever it changes

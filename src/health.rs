@@ -46,11 +46,7 @@ impl Health {
     ///
     /// # Errors
     /// If it can't listen there.
-    pub async fn serve(
-        self,
-        address: SocketAddr,
-        stop: CancellationToken,
-    ) -> anyhow::Result<JoinHandle<()>> {
+    pub async fn serve(self, address: SocketAddr, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("can't listen on --health-address {address}"))?;

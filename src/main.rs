@@ -27,7 +27,7 @@ enum Command {
         #[arg(long, value_name = "DIRECTORY")]
         output_dir: Option<PathBuf>,
     },
-    /// Write the reference of fields and reasons
+    /// Write the reference of fields, reasons and flags
     #[command(hide = true)]
     Reference {
         /// Where its pages go

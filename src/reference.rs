@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
+use clap::Args as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
+use crate::config::RunArguments;
 use crate::lifecycle::status::Reason;
 use crate::resources::crds;
 
@@ -17,8 +19,8 @@ const HEADER: &str =
 
 /// The pages: their names and their text.
 #[must_use]
-pub fn pages() -> [(&'static str, String); 2] {
-    [("reasons.md", reasons()), ("fields.md", fields())]
+pub fn pages() -> [(&'static str, String); 3] {
+    [("reasons.md", reasons()), ("fields.md", fields()), ("flags.md", flags())]
 }
 
 /// Writes the pages into `directory`, which is made if need be.
@@ -57,6 +59,33 @@ fn fields() -> String {
         for (name, schema) in root.and_then(|root| root.properties).into_iter().flatten() {
             describe(&mut page, &name, &schema);
         }
+    }
+    page
+}
+
+fn flags() -> String {
+    let mut page = format!(
+        "{HEADER}# Flags\n\nOf `keeptrusts-operator run`. A flag wins over its environment variable.\n\n\
+         | flag | environment variable | default | meaning |\n| --- | --- | --- | --- |\n"
+    );
+    let command = RunArguments::augment_args(clap::Command::new("run"));
+    for flag in command.get_arguments() {
+        let name = flag.get_long().unwrap_or_default();
+        let value = match (flag.get_action(), flag.get_value_names()) {
+            (clap::ArgAction::SetTrue, _) | (_, None) => String::new(),
+            (_, Some(names)) => {
+                format!(" {}", names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" "))
+            }
+        };
+        let variable = flag.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();
+        let default = flag.get_default_values().first();
+        let default = match default {
+            Some(default) => format!("`{}`", default.to_string_lossy()),
+            None if flag.is_required_set() => "must be set".to_owned(),
+            None => String::new(),
+        };
+        let meaning = cell(&flag.get_help().map(ToString::to_string).unwrap_or_default());
+        let _ = writeln!(page, "| `--{name}{value}` | {variable} | {default} | {meaning} |");
     }
     page
 }

@@ -68,7 +68,13 @@ fn unreadable(context: &Context, kind: KeyKind, invalid: &InvalidObject) {
         uid: metadata.uid.clone().unwrap_or_default(),
         installation: context.installation.as_str().to_owned(),
     };
-    tracing::error!(kind = kind.kind(), namespace = identity.namespace, name = identity.name, error, "can't be read");
+    tracing::error!(
+        kind = kind.kind(),
+        namespace = identity.namespace,
+        name = identity.name,
+        error,
+        "can't be read"
+    );
     context.events.unreadable(&identity, error);
 }
 
@@ -82,7 +88,13 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
     key.begin(cached, secret.as_ref().map(|secret| &secret.metadata));
     for _ in 0..MOST_STEPS {
         let step = decide(&context.observe(&mut key));
-        tracing::debug!(kind = key.identity().kind.kind(), namespace = key.identity().namespace, name = key.identity().name, step = step.name(), "next");
+        tracing::debug!(
+            kind = key.identity().kind.kind(),
+            namespace = key.identity().namespace,
+            name = key.identity().name,
+            step = step.name(),
+            "next"
+        );
         match (Executor { context, key: &mut key }).perform(step).await {
             Flow::Next => {}
             Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),

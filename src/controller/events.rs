@@ -87,14 +87,16 @@ impl Events {
         {
             let reason = if old.token.is_none() { "Minted" } else { "Rotated" };
             let prefix = token.prefix.as_deref().unwrap_or("not told");
-            let note = format!(
-                "Secret {} holds a new value: token {}, prefix {prefix}.",
-                secret.name, token.id
-            );
+            let note =
+                format!("Secret {} holds a new value: token {}, prefix {prefix}.", secret.name, token.id);
             self.tell(about, EventType::Normal, "Write", reason, note);
         }
         let ready = |status: &KeyStatus| {
-            status.conditions.iter().find(|c| c.type_ == "Ready").map(|c| (c.status.clone(), c.reason.clone()))
+            status
+                .conditions
+                .iter()
+                .find(|c| c.type_ == "Ready")
+                .map(|c| (c.status.clone(), c.reason.clone()))
         };
         let Some(condition) = new.conditions.iter().find(|c| c.type_ == "Ready") else { return };
         if ready(old) == ready(new) {

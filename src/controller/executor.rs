@@ -64,12 +64,12 @@ impl Executor<'_> {
             Step::Record { operation, status } => self.record(operation, &status).await,
             Step::Call(call) => self.call(call).await,
             Step::LetGo => self.finish(Outcome::NotSent),
-            Step::WriteSecret { onto, facts, operation } => self.write_secret(&onto, &facts, &operation).await,
+            Step::WriteSecret { onto, facts, operation } => {
+                self.write_secret(&onto, &facts, &operation).await
+            }
             Step::WriteStatus { status, closes } => self.write_status(&status, closes).await,
             Step::RenderSecret { .. } => self.render_secret().await,
-            Step::FenceSecret { version, id } => {
-                self.annotate_secret(&secrets::fence(&version, &id)).await
-            }
+            Step::FenceSecret { version, id } => self.annotate_secret(&secrets::fence(&version, &id)).await,
             Step::RetainSecret { id, .. } => self.retain_secret(&id).await,
             Step::ProveLife { id } => self.prove_life(id).await,
             Step::Revoke { id } => self.revoke(id).await,
@@ -172,7 +172,9 @@ impl Executor<'_> {
 
     /// Step 1: the final Secret as a dry run.
     async fn preflight(&mut self) -> Flow {
-        let Some(desired) = self.key.object.desired() else { return self.missed(&"the spec can't be acted on").await };
+        let Some(desired) = self.key.object.desired() else {
+            return self.missed(&"the spec can't be acted on").await;
+        };
         let captured = captured(&self.key.secret.view);
         let facts = TokenFacts {
             id: TokenId::longest(),

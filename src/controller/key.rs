@@ -95,8 +95,7 @@ impl KeyState {
         let Some(meta) = secret else {
             let lags = self.secret.ahead_until.is_some_and(|until| clock::monotonic() < until);
             if !lags {
-                self.secret =
-                    SecretSeen { view: SecretView::Absent { live: false }, ..SecretSeen::UNREAD };
+                self.secret = SecretSeen { view: SecretView::Absent { live: false }, ..SecretSeen::UNREAD };
             }
             return;
         };

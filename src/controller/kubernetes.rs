@@ -32,7 +32,7 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 
 /// Why a call to the API server failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
+pub(super) enum ApiError {
     /// The object has another version than was given.
     #[error("the object was changed by somebody else")]
     Conflict,
@@ -70,7 +70,7 @@ impl From<kube::Error> for ApiError {
 
 /// The API server.
 #[derive(Clone)]
-pub struct Kubernetes {
+pub(super) struct Kubernetes {
     client: Client,
     installation: Installation,
 }
@@ -79,7 +79,7 @@ pub struct Kubernetes {
 ///
 /// # Errors
 /// If no kubeconfig and no pod's credential is found, or it can't be used.
-pub async fn client() -> anyhow::Result<Client> {
+pub(super) async fn client() -> anyhow::Result<Client> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
@@ -90,7 +90,7 @@ pub async fn client() -> anyhow::Result<Client> {
 ///
 /// # Errors
 /// If it can't be read.
-pub async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
+pub(super) async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = bounded(async { Ok(namespaces.get("kube-system").await?) }).await?;
     namespace.metadata.uid.ok_or_else(|| ApiError::Unavailable("kube-system has no uid".to_owned()))
@@ -99,7 +99,7 @@ pub async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
 impl Kubernetes {
     /// The API server behind `client`, for the resources of `installation`.
     #[must_use]
-    pub fn new(client: Client, installation: Installation) -> Self {
+    pub(super) fn new(client: Client, installation: Installation) -> Self {
         Self { client, installation }
     }
 
@@ -122,7 +122,8 @@ impl Kubernetes {
             "resourceVersion": object.view.version,
             "finalizers": finalizers,
         }});
-        let request = resources(&object.identity).patch(&object.identity.name, &params(), &Patch::Merge(patch));
+        let request =
+            resources(&object.identity).patch(&object.identity.name, &params(), &Patch::Merge(patch));
         self.resource(&object.identity, request).await
     }
 

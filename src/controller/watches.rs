@@ -115,11 +115,14 @@ fn control<K: Key>(
         .reconcile_on(secrets)
         .reconcile_all_on(all)
         .graceful_shutdown_on(context.stop.clone().cancelled_owned());
-    let run = controller
-        .run(reconcile::<K>, |_, never, _| match *never {}, Arc::clone(driver))
-        .for_each(|ended| {
-            if let Err(error) = ended {
-                tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
+    let run =
+        controller.run(reconcile::<K>, |_, never, _| match *never {}, Arc::clone(driver)).for_each(|ended| {
+            match ended {
+                // A pass that was asked for when its resource had just gone.
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
+                }
             }
             future::ready(())
         });

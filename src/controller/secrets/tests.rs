@@ -158,7 +158,9 @@ fn whatever_of_the_rendering_differs_makes_it_stale() {
         ("owner", desired(&[("OPENAI_API_KEY", "$(value)")], &[("team", "shop")], DeletionPolicy::Retain)),
     ] {
         assert_eq!(contents_of(&written, &asked), Contents::Stale, "{what}");
-        let SecretView::Ours(ours) = observe(Some(&written), &identity(), KEY, Some(&asked)) else { panic!() };
+        let SecretView::Ours(ours) = observe(Some(&written), &identity(), KEY, Some(&asked)) else {
+            panic!()
+        };
         let patch = rerender(&written, &identity(), &asked, &ours.record).unwrap();
         let again = patched(&written, &patch);
         assert_eq!(contents_of(&again, &asked), Contents::Current, "{what}");
@@ -206,9 +208,12 @@ fn a_retained_secret_has_no_owner_of_ours_and_names_its_token() {
     let secret = created(&plain());
     let retained = patched(&secret, &retain(&secret.metadata, &identity(), "tok_1"));
     assert!(retained.metadata.owner_references.unwrap_or_default().is_empty());
-    let SecretView::Ours(ours) =
-        observe(Some(&patched(&secret, &retain(&secret.metadata, &identity(), "tok_1"))), &identity(), KEY, None)
-    else {
+    let SecretView::Ours(ours) = observe(
+        Some(&patched(&secret, &retain(&secret.metadata, &identity(), "tok_1"))),
+        &identity(),
+        KEY,
+        None,
+    ) else {
         panic!()
     };
     assert_eq!(ours.record.retained.as_deref(), Some("tok_1"));
