@@ -237,5 +237,6 @@ impl Inventory {
 
 /// A wait, up to a tenth shorter or longer: everything periodic drifts apart.
 fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(rand::random_range(0.9..1.1))
+    // A period too long to be counted isn't worth a panic.
+    Duration::try_from_secs_f64(wait.as_secs_f64() * rand::random_range(0.9..1.1)).unwrap_or(wait)
 }

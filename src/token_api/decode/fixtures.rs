@@ -18,7 +18,7 @@ fn read(body: &serde_json::Value) -> Answer {
 }
 
 fn value_of(answer: &Answer) -> Option<&str> {
-    answer.value.as_ref().map(|value| value.expose_secret())
+    answer.value.as_ref().map(ExposeSecret::expose_secret)
 }
 
 fn id_of(answer: &Answer) -> Option<&str> {

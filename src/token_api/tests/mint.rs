@@ -233,7 +233,7 @@ async fn o8_a_value_without_an_id_whose_name_stands_twice_is_unknown() {
 async fn o2_a_value_whose_id_is_never_found_is_unknown() {
     let server = without_id(0, json!([])).await;
     let fixture =
-        client_with(&server.url, |settings| settings.call_deadline = std::time::Duration::from_secs(1));
+        client_with(&server.url, |settings| settings.call_deadline = std::time::Duration::from_secs(3));
     let permit = fixture.client.permit().await.unwrap();
     let error = fixture.client.create(permit, &request()).await.unwrap_err();
     assert!(matches!(&error, MintError::Unknown(error) if error.class == Class::Unusable), "{error:?}");
