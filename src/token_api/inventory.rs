@@ -93,13 +93,13 @@ impl Inventory {
     /// # Errors
     /// If no list can be had to its end.
     pub async fn fresh(&self, kind: KeyKind, begun_after: Monotonic) -> Result<Arc<Listing>, CallError> {
-        let shelf = self.shelf(kind);
-        if let Some(listing) = shelf.since(begun_after) {
+        let place = self.shelf(kind);
+        if let Some(listing) = place.since(begun_after) {
             return Ok(listing);
         }
         let asked = monotonic();
-        let mut failed = shelf.listing.lock().await;
-        if let Some(listing) = shelf.since(begun_after) {
+        let mut failed = place.listing.lock().await;
+        if let Some(listing) = place.since(begun_after) {
             return Ok(listing);
         }
         // A list that was begun while we waited has failed for us too: the waiting don't ask one after the other.
@@ -178,44 +178,49 @@ impl Inventory {
     async fn keep(&self, kind: KeyKind) {
         let mut credentials = self.client.credential_changes();
         let mut failures: u32 = 0;
+        let mut wanted = monotonic();
         loop {
-            // A list that somebody else asked for in the meantime serves as well.
-            let due = self.latest(kind).map(|listing| listing.begun + jittered(self.period));
-            if let Some(due) = due.filter(|_| failures == 0) {
-                let left = due.since(monotonic());
-                if !left.is_zero() {
-                    tokio::time::sleep(left).await;
-                    if self
-                        .latest(kind)
-                        .is_some_and(|listing| monotonic().since(listing.begun) < self.period / 2)
-                    {
-                        continue;
-                    }
-                }
-            }
             credentials.mark_unchanged();
-            match self.fresh(kind, monotonic()).await {
-                Ok(_) => {
+            // After a failure a list that somebody else got in the meantime serves as well.
+            let error = match self.fresh(kind, wanted).await {
+                Ok(listing) => {
                     if failures > 0 {
                         tracing::info!(kind = kind.kind(), "tokens can be listed again");
                     }
                     failures = 0;
+                    self.sleep_until_stale(kind, listing.begun).await;
+                    wanted = monotonic();
+                    continue;
                 }
-                Err(error) => {
-                    if failures == 0 {
-                        tracing::warn!(kind = kind.kind(), class = ?error.class, %error, "tokens can't be listed");
-                    }
-                    failures = failures.saturating_add(1);
-                    let wait = self.retry_wait(&error, failures);
-                    // A refused credential may be mended at any time, and then there is nothing to wait for.
-                    let mended = async {
-                        if error.class != Class::Credential || credentials.changed().await.is_err() {
-                            std::future::pending::<()>().await;
-                        }
-                    };
-                    futures::future::select(Box::pin(tokio::time::sleep(wait)), Box::pin(mended)).await;
-                }
+                Err(error) => error,
+            };
+            if failures == 0 {
+                tracing::warn!(kind = kind.kind(), class = ?error.class, %error, "tokens can't be listed");
             }
+            failures = failures.saturating_add(1);
+            // A refused credential may be mended at any time, and then there is nothing to wait for.
+            let mended = async {
+                if error.class != Class::Credential || credentials.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(self.retry_wait(&error, failures)) => (),
+                () = mended => (),
+            }
+        }
+    }
+
+    /// Sleeps until the latest list, whoever asked for it, is a period old.
+    async fn sleep_until_stale(&self, kind: KeyKind, mut begun: Monotonic) {
+        let period = jittered(self.period);
+        loop {
+            let left = (begun + period).since(monotonic());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+            begun = self.latest(kind).map_or(begun, |listing| listing.begun);
         }
     }
 
@@ -232,5 +237,6 @@ impl Inventory {
 
 /// A wait, up to a tenth shorter or longer: everything periodic drifts apart.
 fn jittered(wait: Duration) -> Duration {
-    wait.mul_f64(rand::random_range(0.9..1.1))
+    // A period too long to be counted isn't worth a panic.
+    Duration::try_from_secs_f64(wait.as_secs_f64() * rand::random_range(0.9..1.1)).unwrap_or(wait)
 }

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::call::{Failure, Reply};
 use super::client::{Client, CreateRequest, ListedToken, Minted};
 use super::connection::Call;
-use super::decode::{Answer, answer};
+use super::decode::{Answer, answer, gives_away};
 use super::error::{CallError, Class, MintError};
 use super::limits::Permit;
 use crate::lifecycle::time::whole_seconds;
@@ -130,7 +130,10 @@ impl Client {
             });
             let listed = listed.await;
             match (listed, found.pop(), found.is_empty()) {
-                (Ok(()), Some(token), true) => return Ok(Minted { facts: token.facts, value }),
+                (Ok(()), Some(ListedToken { mut facts, .. }), true) => {
+                    facts.prefix = facts.prefix.filter(|prefix| !gives_away(prefix, value.expose_secret()));
+                    return Ok(Minted { facts, value });
+                }
                 (_, Some(_), false) => {
                     return Err(unidentified(
                         "the answer had no id, and several tokens have the new one's name",

@@ -28,12 +28,14 @@ impl Told {
         if body.starts_with(b"<") {
             return Self::Page;
         }
-        if let Ok(Value::Object(object)) = serde_json::from_slice(body)
-            && let Some(message) = message(&object)
-        {
-            return Self::Envelope(message);
+        // It isn't an error, as far as can be told, so it might hold anything: it isn't shown.
+        let unknown = || Self::Text("JSON of a form that isn't known".to_owned());
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(object)) => message(&object).map_or_else(unknown, Self::Envelope),
+            Ok(Value::String(text)) => Self::Text(text),
+            Ok(_) => unknown(),
+            Err(_) => Self::Text(String::from_utf8_lossy(body.get(..MAX_TEXT).unwrap_or(body)).into_owned()),
         }
-        Self::Text(String::from_utf8_lossy(body.get(..MAX_TEXT).unwrap_or(body)).into_owned())
     }
 
     /// The text to show, unscrubbed.

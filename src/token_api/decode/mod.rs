@@ -10,4 +10,4 @@ mod fixtures;
 
 pub(super) use envelope::Told;
 pub(super) use page::{Next, Page, page};
-pub(super) use token::{Answer, answer};
+pub(super) use token::{Answer, answer, gives_away};

@@ -233,6 +233,11 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
         Ok(())
     }
 
+    // `results` may be a number of results; a page whose only such field is one has no list.
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(field) = map.next_key::<String>()? {
             if TOKENS.contains(&field.as_str()) {

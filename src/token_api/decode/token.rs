@@ -194,10 +194,9 @@ impl<'a> Places<'a> {
     /// The API's own prefix; left out if it gives the value away.
     fn prefix(&self, value: Option<&str>) -> Option<String> {
         let prefix = PREFIX_FIELDS.into_iter().find_map(|field| self.text(field))?;
-        let too_much = value.is_some_and(|value| {
-            prefix.contains(value) || (value.starts_with(prefix) && prefix.len() * 2 > value.len())
-        });
-        if too_much || (looks_like_value(prefix) && prefix.len() > MAX_VALUE_LIKE_PREFIX) {
+        if value.is_some_and(|value| gives_away(prefix, value))
+            || (looks_like_value(prefix) && prefix.len() > MAX_VALUE_LIKE_PREFIX)
+        {
             return None;
         }
         Some(prefix.chars().take(MAX_PREFIX).collect())
@@ -224,6 +223,11 @@ impl<'a> Places<'a> {
             ["active", "is_active"].into_iter().any(|field| self.all(field).any(|value| !truthy(value)));
         !(revoked_at || revoked || status || inactive)
     }
+}
+
+/// Whether a prefix shows the whole value, or most of it.
+pub(in crate::token_api) fn gives_away(prefix: &str, value: &str) -> bool {
+    prefix.contains(value) || (value.starts_with(prefix) && prefix.len() * 2 > value.len())
 }
 
 fn truthy(value: &Value) -> bool {

@@ -1,1 +1,11 @@
-//! Tests with real servers.
+//! The client against real servers on loopback.
+
+mod calls;
+mod canary;
+mod files;
+mod inventory;
+mod lists;
+mod mint;
+mod once;
+mod server;
+mod tls;
