@@ -8,7 +8,9 @@ use clap::Parser;
 use keeptrusts_emulator::{Behaviour, Options};
 use secrecy::SecretString;
 
-const ABOUT: &str = "\
+const ABOUT: &str = "The Keeptrusts token API as a small program, for demos, tests and development";
+
+const LONG_ABOUT: &str = "\
 The Keeptrusts token API as a small program, for demos, tests and anyone who develops against the API.
 
 It keeps tokens like the real one: a value is shown once, when its token is created or rotated, and can never be read again. \
@@ -39,8 +41,8 @@ ADMIN ENDPOINTS (no credential, and only for callers on this machine; --no-admin
   POST /admin/reset                       back to the start, without tokens
   GET  /admin/healthz                     200 when it serves
 
-FAULTS are objects with an "effect", and optionally the "operation" that they strike (create, rotate,
-revoke, list, whoami), how many "times", and a part of a name or id to "match":
+FAULTS are objects with an "effect". Optional are the "operation" that they strike (create,
+rotate, revoke, list, whoami), how many "times", and a part of a name or id to "match":
   {"effect": "latency", "milliseconds": 800}
   {"effect": "status", "status": 503, "stage": "after", "operation": "create", "times": 1}
   {"effect": "status", "status": 429, "retry_after": {"seconds": 5}}     or {"date": 5}
@@ -51,8 +53,8 @@ revoke, list, whoami), how many "times", and a part of a name or id to "match":
   {"effect": "redirect", "location": "http://127.0.0.1:9/"}
   {"effect": "huge", "bytes": 100000000}
   {"effect": "behave", "behaviour": {"answers": {"value": false}}}       any setting, for some calls
-"stage" is "before" (nothing was done) or "after" (what was asked has been done, and the client
-doesn't learn of it).
+"stage" is "before" (nothing was done) or "after" (what was asked has been done, and the
+client doesn't learn of it).
 
 EXAMPLE
   keeptrusts-emulator --credential demo &
@@ -69,7 +71,7 @@ OUTPUT
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "keeptrusts-emulator", version, about = ABOUT, after_long_help = MORE)]
+#[command(name = "keeptrusts-emulator", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = MORE)]
 pub(crate) struct Cli {
     /// Where to listen. Port 0 is any free one. Don't open it to a network: values travel in the clear.
     #[arg(

@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
@@ -15,7 +15,9 @@ use crate::cli::Cli;
 #[tokio::main]
 async fn main() -> Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    // Colours are for eyes; in a file they hide words from a search.
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
     let options = Cli::parse().options()?;
     let generated = options.credential.is_none();
     // Before the address is told: whoever reads it may send the signal at once.

@@ -1,6 +1,6 @@
 //! Listens, and closes connections where a fault wants that.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,12 +88,33 @@ async fn answer(
         return api::handle(shared, request).await;
     }
     match admin {
-        Some(admin) if peer.ip().to_canonical().is_loopback() => {
-            Ok(admin.oneshot(request.map(Body::new)).await?)
-        }
+        Some(admin) if is_here(peer.ip()) => Ok(admin.oneshot(request.map(Body::new)).await?),
         Some(_) => {
             Ok((StatusCode::FORBIDDEN, "the admin endpoints are for this machine alone\n").into_response())
         }
         None => Ok((StatusCode::NOT_FOUND, "the admin endpoints are switched off\n").into_response()),
+    }
+}
+
+/// Whether a caller is on this machine.
+fn is_here(caller: IpAddr) -> bool {
+    caller.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_callers_on_this_machine_are_here() {
+        for (caller, here) in [
+            ("127.0.0.1", true),
+            ("127.8.8.8", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("10.0.0.1", false),
+            ("::ffff:10.0.0.1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(super::is_here(caller.parse().unwrap()), here, "{caller}");
+        }
     }
 }

@@ -121,14 +121,6 @@ impl Client {
         self.send(Method::POST, &format!("/v1/tokens/{id}/rotate"), &[], None).await
     }
 
-    pub(crate) async fn post_owned(&self, path: String) -> Result<Reply, Broken> {
-        self.send(Method::POST, &path, &[], None).await
-    }
-
-    pub(crate) async fn delete_owned(&self, path: String) -> Result<Reply, Broken> {
-        self.send(Method::DELETE, &path, &[], None).await
-    }
-
     pub(crate) async fn revoke(&self, id: &str) -> Result<Reply, Broken> {
         self.send(Method::DELETE, &format!("/v1/tokens/{id}"), &[], None).await
     }

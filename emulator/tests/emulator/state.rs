@@ -7,7 +7,7 @@ use keeptrusts_emulator::{Emulator, IdOnRotate, Options};
 
 use crate::client::{Client, text};
 
-async fn from_file(file: &Path) -> (Emulator, Client) {
+pub(crate) async fn from_file(file: &Path) -> (Emulator, Client) {
     let options = Options {
         state_file: Some(file.to_owned()),
         credential: Some("kt_live_credential_of_the_operator".into()),
