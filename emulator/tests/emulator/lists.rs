@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, behaving, names, started};
 
+/// Longer than two calls take on a busy machine.
+const LAG: Duration = Duration::from_secs(2);
+
 async fn create_numbered(client: &Client, count: u32) -> Vec<String> {
     let mut made = vec![];
     for number in 0..count {
@@ -107,11 +110,11 @@ async fn a_list_may_lag() {
     emulator.behaviour(|it| it.lists.lag_milliseconds = 0);
     assert_eq!(client.listed().await, ["checkout-api"]);
     // A revocation is late as well.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    tokio::time::sleep(LAG).await;
     client.revoke(&id).await.unwrap();
-    emulator.behaviour(|it| it.lists.lag_milliseconds = 1000);
+    emulator.behaviour(|it| it.lists.lag_milliseconds = u64::try_from(LAG.as_millis()).unwrap());
     assert_eq!(client.listed().await, ["checkout-api"]);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(LAG).await;
     assert_eq!(client.listed().await, Vec::<String>::new());
 }
 
