@@ -6,6 +6,7 @@
 mod apply;
 pub mod audit;
 pub mod chart;
+mod cluster;
 mod command;
 mod control_plane;
 mod namespace;
@@ -19,6 +20,7 @@ mod wait;
 mod watchdog;
 
 pub use chart::{Chart, ChartOptions};
+pub use cluster::Cluster;
 pub use command::Tool;
 pub use control_plane::{Component, ControlPlane, Options};
 pub use namespace::TestNamespace;

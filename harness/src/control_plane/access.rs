@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 use k8s_openapi::ByteString;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::cluster::kubeconfig;
 
 /// What a client needs: where the server is, how to know it, and who the client is.
 #[derive(Clone)]
@@ -21,23 +23,18 @@ pub(crate) struct Access {
 impl Access {
     /// A kubeconfig that needs no other file.
     pub(crate) fn kubeconfig(&self, namespace: &str) -> Result<String> {
-        let mut cluster = json!({"server": self.server});
+        kubeconfig(&self.server_of_kubeconfig(), &self.token, namespace)
+    }
+
+    /// How a kubeconfig says where the server is and how it is known.
+    pub(crate) fn server_of_kubeconfig(&self) -> Value {
+        let mut server = json!({"server": self.server});
         // A proxy of the harness speaks plain HTTP.
         if self.server.starts_with("https:") {
             // A ByteString serialises as base64, which is what a kubeconfig wants.
-            cluster["certificate-authority-data"] = json!(ByteString(self.certificate.clone()));
+            server["certificate-authority-data"] = json!(ByteString(self.certificate.clone()));
         }
-        let config = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "harness", "cluster": cluster}],
-            "users": [{"name": "harness", "user": {"token": self.token}}],
-            "contexts": [{"name": "harness", "context": {
-                "cluster": "harness", "user": "harness", "namespace": namespace,
-            }}],
-            "current-context": "harness",
-        });
-        serde_yaml::to_string(&config).context("writing a kubeconfig")
+        server
     }
 
     /// A client, on the tokio runtime that calls this.

@@ -9,9 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::{Client, Discovery};
 use tempfile::TempDir;
 
@@ -20,6 +19,7 @@ pub use self::components::Component;
 use self::components::Folder;
 use self::start::{ready, start_api_server, start_etcd};
 use crate::audit::AuditLog;
+use crate::cluster::Cluster;
 use crate::command::Tool;
 use crate::process::Process;
 use crate::wait::{eventually, hopeless};
@@ -31,9 +31,6 @@ const START: Duration = Duration::from_mins(1);
 /// How long a server may take to end by itself; then it is killed. All of them need less than a second, but for an API server with
 /// watches open, which waits for them a minute. Nothing is lost with it: what it has confirmed is in etcd.
 const STOP: Duration = Duration::from_secs(2);
-
-/// The tokens of `ServiceAccount`s outlive every test run (the API server shortens none that we ask for).
-const TOKEN_SECONDS: i64 = 24 * 3600;
 
 /// How to start a control plane.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +149,12 @@ impl ControlPlane {
         self.client.clone()
     }
 
+    /// It, as what an operator can be started against.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster::new(self.client(), self.admin.server_of_kubeconfig())
+    }
+
     /// The administrator's kubeconfig, which needs no other file.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
@@ -212,20 +215,7 @@ impl ControlPlane {
         name: &str,
         audiences: &[String],
     ) -> Result<String> {
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                audiences: audiences.to_vec(),
-                expiration_seconds: Some(TOKEN_SECONDS),
-                ..TokenRequestSpec::default()
-            },
-            ..TokenRequest::default()
-        };
-        let reply = accounts
-            .create_token_request(name, &PostParams::default(), &request)
-            .await
-            .with_context(|| format!("asking for a token of ServiceAccount {namespace}/{name}"))?;
-        Ok(reply.status.context("a TokenRequest without status")?.token)
+        self.cluster().service_account_token(namespace, name, audiences).await
     }
 
     /// A kubeconfig with a token of a `ServiceAccount`, whose default namespace is the account's own.
@@ -246,8 +236,7 @@ impl ControlPlane {
         namespace: &str,
         name: &str,
     ) -> Result<String> {
-        let token = self.service_account_token(namespace, name, &[]).await?;
-        Access { server: server.to_owned(), token, ..self.admin.clone() }.kubeconfig(namespace)
+        self.cluster().at(server).service_account_kubeconfig(namespace, name).await
     }
 
     /// The administrator's kubeconfig with another server, say a [`Proxy`](crate::Proxy). kubectl and helm are no use with it: they send

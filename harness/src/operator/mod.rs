@@ -26,13 +26,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use self::mapping::{Mapping, arguments, expand};
 use self::mounts::Mounted;
 use self::pod::{PodFacts, PodTemplate};
-use crate::ControlPlane;
 use crate::chart::Chart;
 use crate::control_plane::access::write_private;
 use crate::namespace::unique_name;
 use crate::net::{free_port, http_get};
 use crate::process::Process;
 use crate::wait::{eventually, hopeless};
+use crate::{Cluster, ControlPlane};
 
 /// Variables of the tests that the operator gets too; they change what is seen of it, not what it does.
 const INHERITED: [&str; 2] = ["LLVM_PROFILE_FILE", "RUST_BACKTRACE"];
@@ -135,6 +135,19 @@ impl Operator {
         namespace: &str,
         launch: &Launch,
     ) -> Result<Self> {
+        Self::start_on(&cluster.cluster(), deployment, namespace, launch).await
+    }
+
+    /// [`Self::from_deployment`] against any cluster.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(
+        cluster: &Cluster,
+        deployment: &serde_json::Value,
+        namespace: &str,
+        launch: &Launch,
+    ) -> Result<Self> {
         let Launch { binary, dir, program, container, env, args, api_server } = launch;
         let template = PodTemplate::read(deployment, namespace, container.as_deref(), unique_name)?;
         template.ensure_token(cluster).await?;
@@ -165,8 +178,8 @@ impl Operator {
 
         let kubeconfig = dir.join("kubeconfig");
         let PodFacts { name, namespace, service_account, .. } = &template.facts;
-        let server = api_server.as_deref().unwrap_or_else(|| cluster.url());
-        let access = cluster.service_account_kubeconfig_at(server, namespace, service_account).await?;
+        let reached = api_server.as_deref().map_or_else(|| cluster.clone(), |server| cluster.at(server));
+        let access = reached.service_account_kubeconfig(namespace, service_account).await?;
         write_private(&kubeconfig, &access)?;
         let mut environment = container_environment(name, &kubeconfig);
         environment.extend(variables.into_iter().map(|(name, value)| (name, mapping.apply(&value))));
@@ -249,8 +262,9 @@ impl Operator {
     /// When one is gone.
     pub async fn sync_mounts(&self, cluster: &ControlPlane) -> Result<bool> {
         let mut changed = false;
+        let cluster = cluster.cluster();
         for mount in &self.mounts {
-            changed |= mount.sync(cluster, &self.template.facts).await?;
+            changed |= mount.sync(&cluster, &self.template.facts).await?;
         }
         Ok(changed)
     }
@@ -325,7 +339,7 @@ impl Operator {
 
 /// Makes the folders of the volumes, and says what stands for each mount path.
 async fn mount(
-    cluster: &ControlPlane,
+    cluster: &Cluster,
     template: &PodTemplate,
     dir: &Path,
 ) -> Result<(Vec<Mounted>, BTreeMap<String, PathBuf>)> {

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{
 use kube::Api;
 
 use super::pod::PodFacts;
-use crate::ControlPlane;
+use crate::Cluster;
 
 /// Kubernetes' default for the files of a volume.
 const FILE_MODE: i32 = 0o644;
@@ -34,7 +34,7 @@ pub(super) struct Mounted {
 impl Mounted {
     /// Makes the volume's folder, with what the cluster holds for it right now.
     pub(super) async fn create(
-        cluster: &ControlPlane,
+        cluster: &Cluster,
         facts: &PodFacts,
         volume: Volume,
         dir: PathBuf,
@@ -46,7 +46,7 @@ impl Mounted {
     }
 
     /// Brings the files up to date. Says whether anything had changed; tokens are left as they are.
-    pub(super) async fn sync(&self, cluster: &ControlPlane, facts: &PodFacts) -> Result<bool> {
+    pub(super) async fn sync(&self, cluster: &Cluster, facts: &PodFacts) -> Result<bool> {
         let context = || format!("volume {}", self.volume.name);
         match files(cluster, facts, &self.volume, &self.dir).await.with_context(context)? {
             Some(files) => write(&self.dir, &files).with_context(context),
@@ -56,12 +56,7 @@ impl Mounted {
 }
 
 /// What a volume should hold, or `None` for one that belongs to the container (emptyDir).
-async fn files(
-    cluster: &ControlPlane,
-    facts: &PodFacts,
-    volume: &Volume,
-    dir: &Path,
-) -> Result<Option<Files>> {
+async fn files(cluster: &Cluster, facts: &PodFacts, volume: &Volume, dir: &Path) -> Result<Option<Files>> {
     let mut files = Files::new();
     if volume.empty_dir.is_some() {
         return Ok(None);
@@ -86,7 +81,7 @@ async fn files(
 }
 
 async fn project(
-    cluster: &ControlPlane,
+    cluster: &Cluster,
     facts: &PodFacts,
     source: &VolumeProjection,
     mode: i32,
@@ -132,7 +127,7 @@ async fn project(
 
 /// The data of a Secret that pods of this namespace can mount.
 pub(super) async fn secret(
-    cluster: &ControlPlane,
+    cluster: &Cluster,
     facts: &PodFacts,
     name: &str,
     optional: Option<bool>,
@@ -149,7 +144,7 @@ pub(super) async fn secret(
 
 /// The data of a `ConfigMap`, text and binary.
 pub(super) async fn config_map(
-    cluster: &ControlPlane,
+    cluster: &Cluster,
     facts: &PodFacts,
     name: &str,
     optional: Option<bool>,

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::mapping::expand;
 use super::mounts::{config_map, secret};
-use crate::ControlPlane;
+use crate::Cluster;
 
 /// Where pods find the API server's token.
 const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -97,7 +97,7 @@ impl PodTemplate {
     }
 
     /// Without a token in its pod the operator couldn't talk to the API server, whatever kubeconfig the harness gives it.
-    pub(super) async fn ensure_token(&self, cluster: &ControlPlane) -> Result<()> {
+    pub(super) async fn ensure_token(&self, cluster: &Cluster) -> Result<()> {
         let PodFacts { namespace, service_account, .. } = &self.facts;
         let api: Api<ServiceAccount> = Api::namespaced(cluster.client(), namespace);
         let account = api
@@ -127,7 +127,7 @@ impl PodTemplate {
     }
 
     /// The container's environment before anything is mapped to the host.
-    pub(super) async fn environment(&self, cluster: &ControlPlane) -> Result<BTreeMap<String, String>> {
+    pub(super) async fn environment(&self, cluster: &Cluster) -> Result<BTreeMap<String, String>> {
         let mut variables = BTreeMap::new();
         for source in self.container.env_from.iter().flatten() {
             let data = match (&source.secret_ref, &source.config_map_ref) {
@@ -151,7 +151,7 @@ impl PodTemplate {
 
     async fn value(
         &self,
-        cluster: &ControlPlane,
+        cluster: &Cluster,
         variable: &EnvVar,
         earlier: &BTreeMap<String, String>,
     ) -> Result<Option<String>> {

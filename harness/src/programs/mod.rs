@@ -86,11 +86,7 @@ impl Programs {
     /// # Errors
     /// When Go is missing or too old, or a build fails.
     pub fn get() -> Result<Self> {
-        let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
-        let mut paths = in_assets(assets.as_deref());
-        let wanted: Vec<Program> =
-            PROGRAMS.iter().copied().filter(|program| !paths.contains_key(program.name)).collect();
-        paths.extend(build::cached_or_built(&wanted)?);
+        let mut paths = found_or_built(|_| true)?;
         let mut take = |name: &str| paths.remove(name).with_context(|| format!("no {name}"));
         Ok(Self {
             kube_apiserver: take("kube-apiserver")?,
@@ -99,6 +95,17 @@ impl Programs {
             etcd: take("etcd")?,
             helm: take("helm")?,
         })
+    }
+
+    /// kubectl and helm alone, for a cluster that runs already; as [`Self::get`].
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn clients() -> Result<[PathBuf; 2]> {
+        let names = ["kubectl", "helm"];
+        let mut paths = found_or_built(|program| names.contains(&program.name))?;
+        let mut take = |name: &str| paths.remove(name).with_context(|| format!("no {name}"));
+        Ok([take(names[0])?, take(names[1])?])
     }
 
     /// Every program with its name.
@@ -113,6 +120,15 @@ impl Programs {
         ]
         .into_iter()
     }
+}
+
+fn found_or_built(wanted: impl Fn(&Program) -> bool) -> Result<BTreeMap<&'static str, PathBuf>> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let mut paths = in_assets(assets.as_deref());
+    let missing = |program: &Program| wanted(program) && !paths.contains_key(program.name);
+    let missing: Vec<Program> = PROGRAMS.iter().copied().filter(missing).collect();
+    paths.extend(build::cached_or_built(&missing)?);
+    Ok(paths)
 }
 
 /// What the folder of `KUBEBUILDER_ASSETS`, the convention of envtest, holds of our programs.
