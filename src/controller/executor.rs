@@ -95,6 +95,12 @@ impl Executor<'_> {
         self.learn(Outcome::Failed(trouble))
     }
 
+    /// The API server refuses what is asked about the Secret, and says why.
+    fn refused(&mut self, message: String) -> Flow {
+        let trouble = trouble::of_secret(message, self.key);
+        self.learn(Outcome::Failed(trouble))
+    }
+
     /// A call failed that may simply be made again. During an operation it is, while patience lasts.
     async fn missed(&mut self, error: &(dyn Display + Sync)) -> Flow {
         let wait = self.key.next_wait();
@@ -154,6 +160,11 @@ impl Executor<'_> {
                 self.key.read_secret(secret);
                 self.learn(Outcome::SecretRead)
             }
+            Err(ApiError::Refused(message)) if !self.key.in_flight() => {
+                let flow = self.refused(message);
+                // Deletion shows why it waits; elsewhere the next step would only be to read it again.
+                if self.key.object.view.deleting { flow } else { Flow::Later(self.key.next_wait()) }
+            }
             Err(error) => self.missed(&error).await,
         }
     }
@@ -204,10 +215,7 @@ impl Executor<'_> {
                 self.key.forget_secret();
                 Flow::Next
             }
-            Err(error @ (ApiError::NotFound | ApiError::Refused(_))) => {
-                let trouble = trouble::of_secret(error.to_string(), self.key);
-                self.learn(Outcome::Failed(trouble))
-            }
+            Err(error @ (ApiError::NotFound | ApiError::Refused(_))) => self.refused(error.to_string()),
             Err(error @ ApiError::Unavailable(_)) => self.missed(&error).await,
         }
     }
@@ -413,6 +421,7 @@ impl Executor<'_> {
                 self.key.forget_secret();
                 Flow::Next
             }
+            Err(ApiError::Refused(message)) => self.refused(message),
             Err(error) => self.missed(&error).await,
         }
     }

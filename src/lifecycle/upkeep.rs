@@ -111,7 +111,14 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
         return Need::Value(OperationReason::Expiring);
     }
     if secret.contents == Contents::Stale && !observed.draining {
-        return Need::Look(Step::RenderSecret { version: secret.version.clone() });
+        return Need::Look(match pending(observed) {
+            // The Secret could not be written as the spec asks; its value lives on.
+            Some(Pending { trouble, until }) => {
+                let verdict = Verdict::reconciling(true, trouble.reason, trouble.message.clone());
+                show(observed, &verdict, Step::Rest { until })
+            }
+            None => Step::RenderSecret { version: secret.version.clone() },
+        });
     }
     Need::Nothing
 }

@@ -181,13 +181,7 @@ async fn every_fault<K: Key>(cx: Context, flow: Flow) -> Result<()> {
 }
 
 /// Lets one fault strike one key, and looks at what is left.
-async fn strike<K: Key>(
-    world: &mut World,
-    key: &str,
-    flow: Flow,
-    step: &Step,
-    fault: Fault,
-) -> Result<()> {
+async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, fault: Fault) -> Result<()> {
     let policy = if flow == Flow::Retain { "Retain" } else { "Revoke" };
     let spec = json!({"deletionPolicy": policy, "rotation": {"grace": "1s"}});
     if flow != Flow::Mint {

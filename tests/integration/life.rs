@@ -114,7 +114,11 @@ pub(crate) async fn a_lower_generation_does_nothing_and_says_so(cx: Context) -> 
     world.change::<AccessKey>(KEY, json!({"rotation": {"generation": 7}})).await?;
     let status = world.at_rest::<AccessKey>(KEY).await?;
     assert_eq!(status.observed_rotation_generation, Some(7));
-    assert_eq!(world.one_living::<AccessKey>(KEY, SECRET, 1).await?, value, "a revert of a revert costs nothing");
+    assert_eq!(
+        world.one_living::<AccessKey>(KEY, SECRET, 1).await?,
+        value,
+        "a revert of a revert costs nothing"
+    );
     Ok(())
 }
 

@@ -61,8 +61,8 @@ pub(crate) async fn one_key_costs_five_writes_and_one_call(cx: Context) -> Resul
         };
         assert!(minted.token.is_some());
         let status = format!("update {kind}/status");
-        let expected =
-            [&format!("patch {kind}"), "create secrets", &status, "create secrets", &status].map(String::from);
+        let expected = [&format!("patch {kind}"), "create secrets", &status, "create secrets", &status]
+            .map(String::from);
         assert_eq!(asked(&world, mark).await?, expected);
     }
     assert_eq!(world.tokens.count(&tokens::create()), 2);
@@ -106,11 +106,23 @@ pub(crate) async fn no_value_is_anywhere_but_in_the_secret(cx: Context) -> Resul
     world.delete::<GatewayKey>("runtime", &DeleteParams::default()).await?;
 
     let namespace = world.cx.namespace.name();
-    let everything_but_secrets =
-        ["get", "accesskeys,gatewaykeys,events,configmaps", "--output=json", "--show-managed-fields", "-n", namespace];
+    let everything_but_secrets = [
+        "get",
+        "accesskeys,gatewaykeys,events,configmaps",
+        "--output=json",
+        "--show-managed-fields",
+        "-n",
+        namespace,
+    ];
     let objects = world.cx.cluster.kubectl().run(&everything_but_secrets).await?;
-    let metadata: Vec<_> =
-        world.secrets().list(&kube::api::ListParams::default()).await?.items.into_iter().map(|s| s.metadata).collect();
+    let metadata: Vec<_> = world
+        .secrets()
+        .list(&kube::api::ListParams::default())
+        .await?
+        .items
+        .into_iter()
+        .map(|s| s.metadata)
+        .collect();
     let audit = std::fs::read_to_string(world.cx.cluster.audit().path())?;
     let (_, ready) = world.operator.get("health", "/readyz").await?;
     let places = [
@@ -196,7 +208,9 @@ pub(crate) async fn kstatus_reads_every_row(cx: Context) -> Result<()> {
             crate::world::ready(status) == Some("RotationPending") && status.operation.is_none()
         })
         .await?;
-    reads::<AccessKey>(&world, "checkout", "InProgress").await.context("a rotation waits, the old value lives")?;
+    reads::<AccessKey>(&world, "checkout", "InProgress")
+        .await
+        .context("a rotation waits, the old value lives")?;
 
     world.tokens.add(Rule::on(tokens::create()).times(1).answer(401, refused));
     world.create::<AccessKey>("refused", json!({})).await?;

@@ -371,11 +371,8 @@ async fn replace(world: &World) -> Result<()> {
 /// A 5xx after the token was made is a lost answer like any other.
 pub(crate) async fn an_error_after_the_fact_is_a_lost_answer(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
-    world
-        .emulator
-        .add_fault(Fault::new(Effect::status(503, Stage::After)).on(Operation::Create).times(1))?;
+    world.emulator.add_fault(Fault::new(Effect::status(503, Stage::After)).on(Operation::Create).times(1))?;
     world.create::<AccessKey>("checkout", json!({"rotation": {"grace": "1s"}})).await?;
     world.one_living::<AccessKey>("checkout", "checkout", 2).await?;
     Ok(())
 }
-
