@@ -1,0 +1,118 @@
+//! Takes everything away again: the processes, and from a reader's cluster what the demo made there.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::failure::Failure;
+use crate::install::CRDS;
+use crate::stage::Stage;
+
+/// How long the operator may take to end by itself. What it has under way ends within a second here.
+const END: Duration = Duration::from_secs(10);
+
+/// Both kinds, for kubectl.
+const KINDS: &str = "accesskeys.keys.keeptrusts.com,gatewaykeys.keys.keeptrusts.com";
+
+/// A merge patch that lets a key go without its tokens being revoked.
+const LET_GO: &str = r#"{"metadata":{"finalizers":null}}"#;
+
+/// Cleans up. An error names what is left.
+pub(crate) async fn clean_up(stage: &mut Stage) -> Result<()> {
+    let mut left = Vec::new();
+    if stage.kubeconfig.is_some() && (stage.made.release || !stage.made.namespaces.is_empty()) {
+        // A reader that has gone away (a closed pipe) is no reason to leave things behind.
+        stage.narrator.part("Cleaning up").ok();
+        left = clean_the_cluster(stage).await;
+    } else if let Some(operator) = &mut stage.operator {
+        // The control plane goes as a whole, and the emulator with its tokens; one that must be killed does no harm.
+        operator.terminate(END).await.ok();
+    }
+    stage.operator = None;
+    // Blocks for a second or two. Nothing else is to be done by now.
+    stage.control_plane = None;
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new("that nothing is left in the cluster", format!("this may be left: {}", left.join("; "))))
+}
+
+/// Keys first, while the operator still takes their finalizers off; then the operator, the chart, the namespaces and the CRDs. What
+/// can't be removed doesn't keep the rest from being removed.
+async fn clean_the_cluster(stage: &mut Stage) -> Vec<String> {
+    let names = stage.names.clone();
+    let mut left = Vec::new();
+    if keys_may_be_there(stage).await {
+        if let Err(error) = delete_keys(stage).await {
+            left.push(format!("the keys of {} ({error:#})", names.shop));
+        }
+    }
+    if let Some(mut operator) = stage.operator.take() {
+        operator.terminate(END).await.ok();
+    }
+    if stage.made.release {
+        let words = ["helm", "uninstall", &names.release, "--namespace", &names.system, "--ignore-not-found"];
+        if stage.run(&words).await.is_err() {
+            left.push(format!("the release {} in {}", names.release, names.system));
+        }
+    }
+    if !stage.made.namespaces.is_empty() {
+        let namespaces = stage.made.namespaces.clone();
+        let mut words = vec!["kubectl", "delete", "namespace", "--ignore-not-found", "--timeout=120s"];
+        words.extend(namespaces.iter().map(String::as_str));
+        if stage.run(&words).await.is_err() {
+            left.push(format!("the namespaces {}", namespaces.join(", ")));
+        }
+    }
+    if stage.made.crds {
+        match delete_crds(stage).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let told = "The CRDs that the demo installed stay: somebody has made keys since.";
+                stage.narrator.tell(told).ok();
+            }
+            Err(_) => left.push(format!("the CRDs {}", CRDS.join(" and "))),
+        }
+    }
+    left
+}
+
+async fn keys_may_be_there(stage: &mut Stage) -> bool {
+    let names = stage.names.clone();
+    if !stage.made.namespaces.contains(&names.shop) {
+        return false;
+    }
+    let words = ["kubectl", "get", "crd", CRDS[0], CRDS[1], "--ignore-not-found", "-o", "name"];
+    stage.look(&words).await.is_ok_and(|found| !found.trim().is_empty())
+}
+
+/// Deletes the keys of the demo's namespace. Without an operator that revokes, they are let go: their tokens are the emulator's alone,
+/// which goes with this process.
+async fn delete_keys(stage: &mut Stage) -> Result<()> {
+    let shop = stage.names.shop.clone();
+    let runs = stage.operator.as_mut().is_some_and(|operator| matches!(operator.exit_status(), Ok(None)));
+    if !runs {
+        stage.operator = None;
+    }
+    let wait = if runs { "--timeout=30s" } else { "--wait=false" };
+    let deleted = stage.run(&["kubectl", "delete", KINDS, "--all", "-n", &shop, wait]).await;
+    let left = stage.look(&["kubectl", "get", KINDS, "-n", &shop, "-o", "name"]).await?;
+    for resource in left.lines() {
+        stage.run(&["kubectl", "patch", resource, "-n", &shop, "--type=merge", "-p", LET_GO]).await?;
+    }
+    if left.is_empty() { deleted.map(drop) } else { Ok(()) }
+}
+
+/// Removes the CRDs, unless there are keys of somebody else. Says whether they were removed.
+async fn delete_crds(stage: &mut Stage) -> Result<bool> {
+    let crds = ["kubectl", "get", "crd", CRDS[0], CRDS[1], "--ignore-not-found", "-o", "name"];
+    if stage.look(&crds).await?.trim().is_empty() {
+        return Ok(true);
+    }
+    if !stage.look(&["kubectl", "get", KINDS, "-A", "-o", "name"]).await?.trim().is_empty() {
+        return Ok(false);
+    }
+    let words = ["kubectl", "delete", "crd", CRDS[0], CRDS[1], "--ignore-not-found", "--timeout=60s"];
+    stage.run(&words).await?;
+    Ok(true)
+}

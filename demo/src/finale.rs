@@ -1,0 +1,34 @@
+//! After the story: on a terminal everything stays up for the reader to play with.
+
+use anyhow::Result;
+
+use crate::stage::Stage;
+
+/// Tells what the reader can do now.
+pub(crate) fn invite(stage: &Stage) -> Result<()> {
+    let (system, shop) = (&stage.names.system, &stage.names.shop);
+    stage.narrator.part("Yours until Ctrl-C")?;
+    stage.narrator.tell("Everything still runs. In another terminal, in this folder:")?;
+    let mut lines = Vec::new();
+    if let Some(kubeconfig) = &stage.kubeconfig {
+        lines.push(format!("export KUBECONFIG={}", kubeconfig.display()));
+    } else if let Some(control_plane) = &stage.control_plane {
+        let (file, bin) = stage.folder.leave_for_the_reader(&control_plane.kubeconfig(), &stage.clients)?;
+        lines.push(format!("export KUBECONFIG={}", file.display()));
+        lines.push(format!("export PATH={}:$PATH", bin.display()));
+    }
+    lines.push(format!("kubectl apply -n {shop} -f examples/accesskey.yaml"));
+    lines.push(format!("kubectl get accesskeys -n {shop} --watch"));
+    lines.push(format!("kubectl events -n {shop}"));
+    lines.push(format!("curl -s {}/admin/tokens", stage.api()?.url()));
+    stage.narrator.literal(&lines)?;
+    let log = stage.folder.run().join("*.log");
+    stage.narrator.tell(&format!("The operator's log is {}; the chart is in {system}.", log.display()))?;
+    stage.narrator.tell("Ctrl-C stops everything and cleans up.")?;
+    Ok(())
+}
+
+/// Stays until the operator ends, which it shouldn't.
+pub(crate) async fn stay(stage: &mut Stage) -> anyhow::Error {
+    stage.operator_ended().await
+}

@@ -1,0 +1,83 @@
+//! What a failure leaves and tells: what was expected and seen, the keys as they were, and where the logs are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use keeptrusts_harness::Component;
+
+use crate::stage::Stage;
+
+/// How much of the operator's log is shown.
+const TAIL: usize = 15;
+
+/// The components of the control plane.
+const COMPONENTS: [Component; 3] = [Component::Etcd, Component::ApiServer, Component::ControllerManager];
+
+/// The keys with what their conditions say, in a table.
+const CONDITIONS: &str = "custom-columns=NAME:.metadata.name,\
+    READY:.status.conditions[?(@.type==\"Ready\")].status,\
+    REASON:.status.conditions[?(@.type==\"Ready\")].reason,\
+    MESSAGE:.status.conditions[?(@.type==\"Ready\")].message";
+
+/// Tells of a failure on standard error, and keeps the logs.
+pub(crate) async fn failed(stage: &mut Stage, error: &anyhow::Error) {
+    eprintln!("\nFAILED\n{error:#}");
+    // Without a cluster there is nothing more to be told.
+    if stage.tools.is_none() {
+        return;
+    }
+    match keep(stage).await {
+        Ok(()) => eprintln!("\nThe logs are in {}.", stage.folder.logs_as_given().display()),
+        Err(why) => eprintln!("\nThe logs can't be kept: {why:#}"),
+    }
+    let log = stage.operator.as_ref().and_then(|operator| operator.log().ok());
+    if let Some(log) = log {
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("The end of the operator's:");
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            eprintln!("  {line}");
+        }
+    }
+}
+
+/// Copies the logs, and writes down the keys and events. No Secret is among them.
+async fn keep(stage: &mut Stage) -> Result<()> {
+    let logs = stage.folder.logs();
+    std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    for file in log_files(stage)? {
+        if let Some(name) = file.file_name() {
+            std::fs::copy(&file, logs.join(name)).with_context(|| format!("copying {}", file.display()))?;
+        }
+    }
+    // The operator may be the one that failed by ending; these commands need none.
+    let tools = stage.tools.clone().context("there is no cluster")?;
+    let kinds = "accesskeys,gatewaykeys";
+    let shop = stage.names.shop.as_str();
+    for (file, words) in [
+        ("keys.yaml", ["kubectl", "get", kinds, "-n", shop, "-o", "yaml"]),
+        ("keys.txt", ["kubectl", "get", kinds, "-n", shop, "-o", CONDITIONS]),
+        ("events.txt", ["kubectl", "get", "events", "-n", shop, "-o", "wide"]),
+    ] {
+        let reply = tools.run(&words).await?;
+        std::fs::write(logs.join(file), format!("{}{}", reply.stdout, reply.stderr))
+            .with_context(|| format!("writing {file}"))?;
+        if file == "keys.txt" && reply.succeeded && !reply.stdout.is_empty() {
+            eprintln!("\nThe keys:\n{}", reply.stdout.trim_end());
+        }
+    }
+    Ok(())
+}
+
+fn log_files(stage: &Stage) -> Result<Vec<PathBuf>> {
+    let run = stage.folder.run();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&run)
+        .with_context(|| format!("listing {}", run.display()))?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
+        .collect();
+    if let Some(control_plane) = &stage.control_plane {
+        files.extend(COMPONENTS.map(|component| control_plane.log_file(component)));
+    }
+    files.retain(|file: &PathBuf| Path::is_file(file));
+    Ok(files)
+}
