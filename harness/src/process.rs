@@ -184,7 +184,11 @@ impl Process {
         let _ = self.kill();
     }
 
-    fn ask_to_end(&mut self) -> Result<()> {
+    /// Asks the process to end (SIGTERM) without waiting.
+    ///
+    /// # Errors
+    /// When it can't be signalled.
+    pub fn ask_to_end(&mut self) -> Result<()> {
         self.send(Signal::TERM)?;
         // A paused process gets its SIGTERM when it goes on.
         self.send(Signal::CONT)

@@ -47,7 +47,9 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
             Some(listed) if !listed.alive => {}
             Some(_) => return Step::Revoke { id },
             None if observed.memory.made.contains(&id) => return Step::Revoke { id },
-            None if proved_dead(observed, &id) || (listing.shows_any() && absent_twice(observed, &id)) => {}
+            // An empty list may be another organization's; but who sets Retain lets go of what can't be told.
+            None if proved_dead(observed, &id) => {}
+            None if absent_twice(observed, &id) && (listing.shows_any() || retains(observed)) => {}
             None => unproved = Some(id),
         }
     }

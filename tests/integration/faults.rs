@@ -2,6 +2,8 @@
 //! answer lost, a conflict, a call that arrives late. Whatever happens, one token lives in the end and its value is in
 //! the Secret (I1, I2), or, after a deletion, none does (I1); and no more tokens are made than outcomes were unknown (I8).
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use keeptrusts_harness::proxy::{steps, tokens};
 use keeptrusts_harness::suite::Context;
@@ -52,7 +54,12 @@ enum Fault {
     Late,
     /// As before, but the call arrives when the next one has recovered.
     VeryLate,
+    /// The answer comes when nobody waits for it any more.
+    Slow,
 }
+
+/// Longer than the operator waits for an answer.
+const TOO_SLOW: Duration = Duration::from_secs(3);
 
 const fn step(
     name: &'static str,
@@ -117,12 +124,11 @@ fn steps_of(flow: Flow) -> Vec<Step> {
 }
 
 fn faults_of(step: &Step) -> Vec<Fault> {
-    use Fault::{Conflict, KilledAfter, KilledBefore, Late, LostAfter, LostBefore, VeryLate};
+    use Fault::{Conflict, KilledAfter, KilledBefore, Late, LostAfter, LostBefore, Slow, VeryLate};
     let mut all = vec![KilledBefore, KilledAfter, LostBefore, LostAfter];
-    match (step.server, step.name) {
-        (Server::Kubernetes, _) => all.push(Conflict),
-        (Server::Tokens, "create" | "rotate") => all.extend([Late, VeryLate]),
-        (Server::Tokens, _) => {}
+    match step.server {
+        Server::Kubernetes => all.push(Conflict),
+        Server::Tokens => all.extend([Late, VeryLate, Slow]),
     }
     all
 }
@@ -139,6 +145,7 @@ impl Step {
             // An intent whose answer is lost is closed, and its call never made.
             Fault::LostBefore | Fault::LostAfter | Fault::Conflict => 0,
             Fault::Late | Fault::VeryLate => 1,
+            Fault::Slow => self.after,
         }
     }
 }
@@ -195,6 +202,7 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
         Fault::LostBefore => rule.cut_before(),
         Fault::LostAfter => rule.cut_after(),
         Fault::Conflict => rule.conflict(),
+        Fault::Slow => rule.delay_answer(TOO_SLOW),
     };
     let handle = proxy(world, step).add(rule);
     match flow {
@@ -204,7 +212,7 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
         Flow::Delete | Flow::Retain => drop(world.keys::<K>().delete(key, &DeleteParams::default()).await?),
     }
     handle.reached(SOON).await?;
-    if !matches!(fault, Fault::LostBefore | Fault::LostAfter | Fault::Conflict) {
+    if !matches!(fault, Fault::LostBefore | Fault::LostAfter | Fault::Conflict | Fault::Slow) {
         world.operator.kill()?;
         world.operator.restart()?;
         world.operator.wait_ready(SOON).await?;
@@ -213,11 +221,14 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
         Fault::KilledBefore | Fault::KilledAfter => handle.discard(),
         Fault::Late => handle.release(),
         Fault::VeryLate => {
-            world.ready::<K>(key).await?;
+            match flow {
+                Flow::Delete | Flow::Retain => world.gone::<K>(key).await?,
+                Flow::Mint | Flow::Rotate | Flow::Repair => drop(world.ready::<K>(key).await?),
+            }
             handle.release();
             handle.finished(SOON).await?;
         }
-        Fault::LostBefore | Fault::LostAfter | Fault::Conflict => {}
+        Fault::LostBefore | Fault::LostAfter | Fault::Conflict | Fault::Slow => {}
     }
     aftermath::<K>(world, key, flow, step.extra(fault)).await
 }

@@ -123,24 +123,31 @@ pub(crate) async fn a_lower_generation_does_nothing_and_says_so(cx: Context) -> 
 }
 
 pub(crate) async fn a_new_template_is_rendered_without_a_rotation(cx: Context) -> Result<()> {
-    let world = World::start(cx).await?;
+    rerendered::<AccessKey>(&World::start(cx).await?).await
+}
+
+pub(crate) async fn so_is_that_of_a_gateway_key(cx: Context) -> Result<()> {
+    rerendered::<GatewayKey>(&World::start(cx).await?).await
+}
+
+async fn rerendered<K: Key>(world: &World) -> Result<()> {
     let mut spec = spec();
     spec["secret"]["template"] = json!({"labels": {"a": "1"}, "data": {"OLD": "$(value)"}});
-    world.create::<AccessKey>(KEY, spec).await?;
-    let value = world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
+    world.create::<K>(KEY, spec).await?;
+    let value = world.one_living::<K>(KEY, SECRET, 1).await?;
     // What somebody else put into the Secret stays.
     let others = json!({"metadata": {"labels": {"others": "x"}}, "stringData": {"others": "y"}});
     world.secrets().patch(SECRET, &PatchParams::default(), &Patch::Merge(others)).await?;
 
     let template = json!({"labels": {"a": null, "b": "2"}, "data": {"OLD": null, "NEW": "Bearer $(value)"}});
-    world.change::<AccessKey>(KEY, json!({"secret": {"template": template}})).await?;
-    world.at_rest::<AccessKey>(KEY).await?;
+    world.change::<K>(KEY, json!({"secret": {"template": template}})).await?;
+    world.at_rest::<K>(KEY).await?;
     let data = world.data(SECRET).await?;
     assert_eq!(data.keys().collect::<Vec<_>>(), ["NEW", "api-key", "others"]);
     assert_eq!(data["NEW"], format!("Bearer {value}"));
     let labels = world.secrets().get(SECRET).await?.metadata.labels.unwrap_or_default();
     assert_eq!((labels.get("a"), labels["b"].as_str(), labels["others"].as_str()), (None, "2", "x"));
-    assert_eq!(world.one_living::<AccessKey>(KEY, SECRET, 1).await?, value);
+    assert_eq!(world.one_living::<K>(KEY, SECRET, 1).await?, value);
     Ok(())
 }
 
@@ -172,9 +179,16 @@ async fn repaired<K: Key>(world: &World, name: &str, secret: &str) -> Result<()>
 }
 
 pub(crate) async fn an_edited_secret_is_repaired(cx: Context) -> Result<()> {
-    let world = World::start(cx).await?;
-    world.create::<AccessKey>(KEY, spec()).await?;
-    let old = world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
+    unedited::<AccessKey>(&World::start(cx).await?).await
+}
+
+pub(crate) async fn so_is_a_gateway_keys_edited_secret(cx: Context) -> Result<()> {
+    unedited::<GatewayKey>(&World::start(cx).await?).await
+}
+
+async fn unedited<K: Key>(world: &World) -> Result<()> {
+    world.create::<K>(KEY, spec()).await?;
+    let old = world.one_living::<K>(KEY, SECRET, 1).await?;
     let edit = json!({"stringData": {"api-key": "kt_live_forged"}});
     world.secrets().patch(SECRET, &PatchParams::default(), &Patch::Merge(edit)).await?;
     eventually(SOON, "the Secret holds a value of ours again", async || {
@@ -183,20 +197,27 @@ pub(crate) async fn an_edited_secret_is_repaired(cx: Context) -> Result<()> {
         Ok(())
     })
     .await?;
-    world.one_living::<AccessKey>(KEY, SECRET, 2).await?;
+    world.one_living::<K>(KEY, SECRET, 2).await?;
     Ok(())
 }
 
 pub(crate) async fn a_token_is_renewed_before_it_expires(cx: Context) -> Result<()> {
-    let world = World::start(cx).await?;
+    renewed::<AccessKey>(&World::start(cx).await?).await
+}
+
+pub(crate) async fn so_is_a_gateways_token(cx: Context) -> Result<()> {
+    renewed::<GatewayKey>(&World::start(cx).await?).await
+}
+
+async fn renewed<K: Key>(world: &World) -> Result<()> {
     let mut spec = spec();
     // The shortest life that leaves time to see each state: renewal is due after two thirds of it.
     spec["token"] = json!({"expiresAfter": "15s"});
-    world.create::<AccessKey>(KEY, spec).await?;
-    let first = world.at_rest::<AccessKey>(KEY).await?;
+    world.create::<K>(KEY, spec).await?;
+    let first = world.at_rest::<K>(KEY).await?;
     let old = world.value(SECRET).await?;
     world
-        .until::<AccessKey>(KEY, "is renewed", |_, status| {
+        .until::<K>(KEY, "is renewed", |_, status| {
             status.last_rotation.as_ref().is_some_and(|last| format!("{:?}", last.reason) == "Expiring")
         })
         .await?;
@@ -210,25 +231,32 @@ pub(crate) async fn a_token_is_renewed_before_it_expires(cx: Context) -> Result<
 }
 
 pub(crate) async fn a_suspended_key_waits(cx: Context) -> Result<()> {
-    let world = World::start(cx).await?;
-    let mut suspended = spec();
-    suspended["suspend"] = json!(true);
-    world.create::<AccessKey>(KEY, suspended).await?;
-    let status = world.reason::<AccessKey>(KEY, "Suspended").await?;
+    suspended::<AccessKey>(&World::start(cx).await?).await
+}
+
+pub(crate) async fn so_does_a_suspended_gateway_key(cx: Context) -> Result<()> {
+    suspended::<GatewayKey>(&World::start(cx).await?).await
+}
+
+async fn suspended<K: Key>(world: &World) -> Result<()> {
+    let mut spec = spec();
+    spec["suspend"] = json!(true);
+    world.create::<K>(KEY, spec).await?;
+    let status = world.reason::<K>(KEY, "Suspended").await?;
     assert!(condition(&status, "Stalled").is_some());
     assert!(world.emulator.tokens().is_empty());
-    world.change::<AccessKey>(KEY, json!({"suspend": false})).await?;
-    let value = world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
+    world.change::<K>(KEY, json!({"suspend": false})).await?;
+    let value = world.one_living::<K>(KEY, SECRET, 1).await?;
 
-    world.change::<AccessKey>(KEY, json!({"suspend": true, "rotation": {"generation": 1}})).await?;
-    world.reason::<AccessKey>(KEY, "RotationPending").await?;
+    world.change::<K>(KEY, json!({"suspend": true, "rotation": {"generation": 1}})).await?;
+    world.reason::<K>(KEY, "RotationPending").await?;
     stays(A_WHILE, "nothing is rotated", async || {
         ensure!(world.value(SECRET).await? == value);
         Ok(())
     })
     .await?;
     // Deletion isn't suspended.
-    world.delete::<AccessKey>(KEY, &DeleteParams::default()).await?;
+    world.delete::<K>(KEY, &DeleteParams::default()).await?;
     assert!(world.living().is_empty());
     Ok(())
 }

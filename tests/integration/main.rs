@@ -10,6 +10,8 @@ mod life;
 mod quiet;
 mod refusals;
 mod rules;
+mod shapes;
+mod stopping;
 mod world;
 
 use std::process::ExitCode;
@@ -27,10 +29,14 @@ fn main() -> ExitCode {
             life::a_raised_generation_rotates_in_place_once,
             life::a_lower_generation_does_nothing_and_says_so,
             life::a_new_template_is_rendered_without_a_rotation,
+            life::so_is_that_of_a_gateway_key,
             life::a_deleted_secret_is_repaired_while_the_old_value_lives_on,
             life::an_edited_secret_is_repaired,
+            life::so_is_a_gateway_keys_edited_secret,
             life::a_token_is_renewed_before_it_expires,
+            life::so_is_a_gateways_token,
             life::a_suspended_key_waits,
+            life::so_does_a_suspended_gateway_key,
             life::deletion_revokes_in_the_background,
             life::deletion_revokes_in_the_foreground,
             life::a_retained_token_outlives_its_resource,
@@ -54,6 +60,10 @@ fn main() -> ExitCode {
             refusals::the_longest_name_works,
             refusals::a_replaced_object_gets_its_finalizer_back,
             refusals::an_error_after_the_fact_is_a_lost_answer,
+            refusals::a_token_that_no_list_shows_is_let_go_by_a_person,
+            refusals::altered_names_stop_the_minting,
+            shapes::every_open_answer_works,
+            stopping::a_value_on_its_way_still_reaches_the_secret,
             quiet::at_rest_nothing_is_written_or_called,
             quiet::one_key_costs_five_writes_and_one_call,
             quiet::no_value_is_anywhere_but_in_the_secret,

@@ -1,15 +1,17 @@
 //! What is *not* done: no write at rest, no call too many, no value where it doesn't belong; and how kstatus reads it all.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Event;
 use keeptrusts_harness::audit::Mark;
 use keeptrusts_harness::proxy::{steps, tokens};
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Match, Rule, eventually, stays};
 use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
-use kube::api::DeleteParams;
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 
 use crate::world::{SOON, Setup, World};
@@ -72,6 +74,20 @@ pub(crate) async fn one_key_costs_five_writes_and_one_call(cx: Context) -> Resul
     world.at_rest::<AccessKey>("checkout").await?;
     let status = "update accesskeys/status";
     assert_eq!(asked(&world, mark).await?, ["patch secrets", status, "patch secrets", status]);
+    let told = eventually(SOON, "both events are written", async || {
+        let events: Api<Event> = world.cx.namespace.api();
+        let all = events.list(&ListParams::default()).await?.items.into_iter();
+        let about = all.filter(|event| event.involved_object.name.as_deref() == Some("checkout"));
+        let reasons: BTreeSet<String> = about.filter_map(|event| event.reason).collect();
+        ensure!(reasons.len() >= 2, "{reasons:?}");
+        Ok(reasons)
+    })
+    .await?;
+    assert_eq!(
+        told,
+        BTreeSet::from(["Minted".to_owned(), "Rotated".to_owned()]),
+        "an event tells of a transition alone"
+    );
     let calls = |which: &Match| world.tokens.count(which);
     assert_eq!((calls(&tokens::create()), calls(&tokens::rotate()), calls(&tokens::revoke())), (2, 1, 0));
     assert_eq!(calls(&tokens::whoami()), 0);
@@ -115,14 +131,8 @@ pub(crate) async fn no_value_is_anywhere_but_in_the_secret(cx: Context) -> Resul
         namespace,
     ];
     let objects = world.cx.cluster.kubectl().run(&everything_but_secrets).await?;
-    let metadata: Vec<_> = world
-        .secrets()
-        .list(&kube::api::ListParams::default())
-        .await?
-        .items
-        .into_iter()
-        .map(|s| s.metadata)
-        .collect();
+    let metadata: Vec<_> =
+        world.secrets().list(&ListParams::default()).await?.items.into_iter().map(|s| s.metadata).collect();
     let audit = std::fs::read_to_string(world.cx.cluster.audit().path())?;
     let (_, ready) = world.operator.get("health", "/readyz").await?;
     let places = [

@@ -285,6 +285,14 @@ impl Operator {
         self.process.terminate(patience).await
     }
 
+    /// Asks it to end (SIGTERM) without waiting.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn ask_to_end(&mut self) -> Result<()> {
+        self.process.ask_to_end()
+    }
+
     /// Waits until it ends by itself, say after losing its lease.
     ///
     /// # Errors
