@@ -12,10 +12,9 @@ pub(crate) fn invite(stage: &Stage) -> Result<()> {
     let mut lines = Vec::new();
     if let Some(kubeconfig) = &stage.kubeconfig {
         lines.push(format!("export KUBECONFIG={}", kubeconfig.display()));
-    } else if let Some(control_plane) = &stage.control_plane {
-        let (file, bin) = stage.folder.leave_for_the_reader(&control_plane.kubeconfig(), &stage.clients)?;
-        lines.push(format!("export KUBECONFIG={}", file.display()));
-        lines.push(format!("export PATH={}:$PATH", bin.display()));
+    } else {
+        lines.push(format!("export KUBECONFIG={}", stage.folder.root().join("kubeconfig").display()));
+        lines.push(format!("export PATH={}:$PATH", stage.folder.root().join("bin").display()));
     }
     lines.push(format!("kubectl apply -n {shop} -f examples/accesskey.yaml"));
     lines.push(format!("kubectl get accesskeys -n {shop} --watch"));

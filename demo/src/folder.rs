@@ -52,9 +52,14 @@ impl Folder {
         self.root.join("logs")
     }
 
-    /// [`Self::logs`] as a reader would type it.
-    pub(crate) fn logs_as_given(&self) -> PathBuf {
-        self.given.join("logs")
+    /// The folder as a reader would type it.
+    pub(crate) fn as_given(&self) -> &Path {
+        &self.given
+    }
+
+    /// The folder from the root.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Writes the operator's own API token into a file for its owner's eyes only, and says how a reader would type its name.
@@ -67,12 +72,8 @@ impl Folder {
         Ok(self.given.join("api-token").display().to_string())
     }
 
-    /// Leaves a kubeconfig and links to kubectl and helm for the reader. Gives the paths of the file and of the folder.
-    pub(crate) fn leave_for_the_reader(
-        &self,
-        kubeconfig: &Path,
-        clients: &Clients,
-    ) -> Result<(PathBuf, PathBuf)> {
+    /// Leaves a kubeconfig, and in bin/ kubectl and helm, for the reader.
+    pub(crate) fn leave_for_the_reader(&self, kubeconfig: &Path, clients: &Clients) -> Result<()> {
         let (copy, bin) = (self.root.join("kubeconfig"), self.root.join("bin"));
         std::fs::create_dir_all(&bin).with_context(|| format!("making {}", bin.display()))?;
         for (name, program) in [("kubectl", &clients.kubectl), ("helm", &clients.helm)] {
@@ -81,7 +82,7 @@ impl Folder {
         }
         // Its mode comes along: it is for its owner's eyes only.
         std::fs::copy(kubeconfig, &copy).with_context(|| format!("writing {}", copy.display()))?;
-        Ok((copy, bin))
+        Ok(())
     }
 
     /// Removes what is of use only while the demo runs.

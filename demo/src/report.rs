@@ -27,7 +27,7 @@ pub(crate) async fn failed(stage: &mut Stage, error: &anyhow::Error) {
         return;
     }
     match keep(stage).await {
-        Ok(()) => eprintln!("\nThe logs are in {}.", stage.folder.logs_as_given().display()),
+        Ok(()) => eprintln!("\nThe logs are in {}.", stage.folder.as_given().join("logs").display()),
         Err(why) => eprintln!("\nThe logs can't be kept: {why:#}"),
     }
     let log = stage.operator.as_ref().and_then(|operator| operator.log().ok());

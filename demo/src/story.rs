@@ -65,6 +65,10 @@ async fn apply(stage: &mut Stage, keys: &Keys) -> Result<()> {
         make_namespace(stage, &shop).await?;
     }
     let (access, gateway) = (&keys.access, &keys.gateway);
+    let manifest =
+        std::fs::read_to_string(&access.file).with_context(|| format!("reading {}", access.file))?;
+    stage.narrator.command(&["cat", &access.file])?;
+    stage.narrator.output(&manifest, usize::MAX)?;
     stage.run(&["kubectl", "apply", "-n", &shop, "-f", &access.file, "-f", &gateway.file]).await?;
     let wait = ["kubectl", "wait", "--for=condition=Ready", TIMEOUT, "-n", &shop];
     stage.run(&[&wait[..], &[&access.resource, &gateway.resource]].concat()).await?;
@@ -149,9 +153,11 @@ async fn rotate(stage: &mut Stage, key: &Key, old: &SecretString) -> Result<Secr
     let patch = format!(r#"{{"spec":{{"rotation":{{"generation":{generation}}}}}}}"#);
     stage.run(&["kubectl", "patch", &key.resource, "-n", &shop, "--type=merge", "-p", &patch]).await?;
     stage.run(&["kubectl", "wait", "--for=condition=Ready", TIMEOUT, "-n", &shop, &key.resource]).await?;
-    stage
-        .narrator
-        .tell("The condition says which state of the spec it speaks of, and kubectl wait heeds that.")?;
+    stage.run(&["kubectl", "get", &key.resource, "-n", &shop]).await?;
+    stage.narrator.tell(
+        "The condition says which state of the spec it speaks of, and kubectl wait heeds that: it doesn't take the Ready \
+         of before for an answer.",
+    )?;
 
     let after = stage.resource(key).await?;
     let observed = &after["status"]["observedRotationGeneration"];
@@ -182,7 +188,8 @@ async fn repair(stage: &mut Stage, key: &Key, old: &SecretString) -> Result<Secr
     stage.run(&["kubectl", "delete", "secret", &key.secret, "-n", &shop]).await?;
     let repaired = "--for=jsonpath={.status.lastRotation.reason}=SecretMissing";
     stage.run(&["kubectl", "wait", repaired, TIMEOUT, "-n", &shop, &key.resource]).await?;
-    stage.run(&["kubectl", "wait", "--for=condition=Ready", TIMEOUT, "-n", &shop, &key.resource]).await?;
+    let table = stage.run(&["kubectl", "get", &key.resource, "-n", &shop]).await?;
+    check(table.contains(" True "), "a key that is Ready", || table.clone())?;
     stage.narrator.typed(&["OLD=$VALUE".to_owned()])?;
     let value = accepted_value(stage, key, "VALUE").await?;
     check(value.expose_secret() != old.expose_secret(), "another value in the Secret", || {
@@ -229,8 +236,7 @@ async fn count(stage: &mut Stage) -> Result<()> {
     check(left.trim().is_empty(), "no key and no Secret", || left.trim().to_owned())?;
     let emulator = stage.emulator()?;
     let (tokens, counts) = (emulator.tokens(), emulator.counts());
-    let url = stage.api()?.url();
-    stage.narrator.typed(&[format!("curl -s {url}/admin/calls | jq -c .counts")])?;
+    stage.narrator.typed(&["curl -s $API/admin/calls | jq -c .counts".to_owned()])?;
     let shown = serde_json::to_string(&counts).context("writing the counts")?;
     stage.narrator.output(&shown, 1)?;
     let left = alive(&tokens);
