@@ -85,7 +85,7 @@ pub struct RunArguments {
     #[arg(long, env = "HOSTNAME", default_value = "keeptrusts-operator", value_name = "NAME")]
     pub pod_name: String,
 
-    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as info,keeptrusts_operator=debug
+    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,keeptrusts_operator=debug`
     #[arg(long, env = "KEEPTRUSTS_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
 

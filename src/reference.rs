@@ -74,7 +74,7 @@ fn flags() -> String {
         let value = match (flag.get_action(), flag.get_value_names()) {
             (clap::ArgAction::SetTrue, _) | (_, None) => String::new(),
             (_, Some(names)) => {
-                format!(" {}", names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" "))
+                format!(" {}", names.iter().map(clap::builder::Str::as_str).collect::<Vec<_>>().join(" "))
             }
         };
         let variable = flag.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default();

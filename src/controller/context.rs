@@ -31,11 +31,6 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// An operation id: 80 random bits.
-    pub(super) fn fresh_id(&self) -> OperationId {
-        OperationId::from_random(rand::random())
-    }
-
     /// Everything that the next decision about a key may depend on.
     pub(super) fn observe(&self, key: &mut KeyState) -> Observed {
         let now = clock::now();
@@ -59,7 +54,7 @@ impl Context {
                 credential_version: self.tokens.credential_version(),
             },
             memory: key.memory.clone(),
-            fresh_id: self.fresh_id(),
+            fresh_id: OperationId::from_random(rand::random()),
             draining: self.stop.is_cancelled(),
         }
     }

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use crate::clock;
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::{Captured, Life, Outcome, Rendered};
+use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
@@ -143,6 +144,8 @@ impl Executor<'_> {
 
     async fn set_finalizer(&mut self, on: bool) -> Flow {
         match self.context.kubernetes.set_finalizer(&self.key.object, on).await {
+            // The API server removes it with its last finalizer.
+            Ok(object) if object.view.deleting && object.finalizers.is_empty() => Flow::Gone,
             Ok(object) => {
                 self.key.renew(object);
                 Flow::Next
@@ -196,7 +199,7 @@ impl Executor<'_> {
             expires_at: None,
         };
         let operation = Operation {
-            id: self.context.fresh_id().as_str().to_owned(),
+            id: OperationId::from_random(rand::random()).as_str().to_owned(),
             kind: OperationKind::Create,
             token_name: None,
             token_id: None,
@@ -322,7 +325,7 @@ impl Executor<'_> {
                 let token = self.key.object.view.status.token.as_ref();
                 let name = token.and_then(|token| token.name.as_deref());
                 // Verified ids were parsed before.
-                let id = TokenId::parse(&id).map_err(|error| MintError::Refused(bad_id(&error)))?;
+                let id = TokenId::parse(&id).map_err(|error| MintError::Refused(bad_id(error)))?;
                 tokens.rotate(permit, kind, &id, name, operation).await
             }
         }
@@ -382,13 +385,11 @@ impl Executor<'_> {
             }
             _ => None,
         };
-        match body {
-            Some(body) => self.patch_secret(&body, Contents::Current).await,
-            None => {
-                self.key.forget_secret();
-                Flow::Next
-            }
-        }
+        let Some(body) = body else {
+            self.key.forget_secret();
+            return Flow::Next;
+        };
+        self.patch_secret(&body, Contents::Current).await
     }
 
     async fn retain_secret(&mut self, id: &str) -> Flow {
@@ -458,7 +459,7 @@ impl Executor<'_> {
     }
 
     async fn revoked(&self, id: &str) -> Result<(), CallError> {
-        let id = TokenId::parse(id).map_err(|error| bad_id(&error))?;
+        let id = TokenId::parse(id).map_err(bad_id)?;
         self.context.tokens.revoke(&id).await
     }
 }
@@ -480,6 +481,6 @@ fn captured(secret: &SecretView) -> Captured {
 }
 
 /// A text that isn't an id: nothing is called with it.
-fn bad_id(error: &InvalidTokenId) -> CallError {
+fn bad_id(error: InvalidTokenId) -> CallError {
     CallError { class: Class::Unusable, message: error.to_string(), retry_after: None }
 }

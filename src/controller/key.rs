@@ -231,8 +231,9 @@ impl Keys {
         Arc::clone(state)
     }
 
-    /// Forgets a key whose resource is gone.
+    /// Forgets a key whose resource is gone. A pass that is at work on it keeps what it holds to its end.
     pub(super) fn forget(&self, uid: &str) {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.states.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 

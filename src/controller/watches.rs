@@ -6,7 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, future, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::DeserializeGuard;
@@ -100,12 +100,21 @@ fn control<K: Key>(
 ) -> (Store<DeserializeGuard<K>>, impl Future<Output = ()>) {
     let context = &driver.context;
     let keys: Api<DeserializeGuard<K>> = api(client, namespace);
+    let bereaved = Arc::clone(context);
     let (store, writer) = reflector::store();
     let stream = watcher(keys, watcher::Config::default())
         .default_backoff()
+        .inspect_ok(move |event| {
+            if let watcher::Event::Delete(object) = event {
+                bereaved.keys.forget(object.meta().uid.as_deref().unwrap_or_default());
+            }
+        })
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(what_matters::<K>, PredicateConfig::default());
+        .predicate_filter(
+            |object: &DeserializeGuard<K>| Some(what_matters(object)),
+            PredicateConfig::default(),
+        );
     let secrets = BroadcastStream::new(secrets)
         .filter_map(|secret| future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret))));
     let credential = WatchStream::from_changes(context.tokens.credential_changes()).map(|_| ());
@@ -151,9 +160,9 @@ fn owner_ref<K: Key>(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<Des
 }
 
 /// What of a resource makes a pass worth while. Not its status: that is our own.
-fn what_matters<K: Key>(object: &DeserializeGuard<K>) -> Option<u64> {
+fn what_matters<K: Key>(object: &DeserializeGuard<K>) -> u64 {
     let meta = object.meta();
     let mut hash = DefaultHasher::new();
     (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &meta.finalizers).hash(&mut hash);
-    Some(hash.finish())
+    hash.finish()
 }

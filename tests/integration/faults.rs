@@ -138,14 +138,13 @@ impl Step {
     fn extra(&self, fault: Fault) -> usize {
         match fault {
             Fault::KilledBefore => self.before,
-            Fault::KilledAfter => self.after,
+            Fault::KilledAfter | Fault::Slow => self.after,
             // An operator that lives tries again whatever it may; only a call to make a token it may not.
             Fault::LostBefore if self.server == Server::Tokens => self.before,
             Fault::LostAfter if self.server == Server::Tokens => self.after,
             // An intent whose answer is lost is closed, and its call never made.
             Fault::LostBefore | Fault::LostAfter | Fault::Conflict => 0,
             Fault::Late | Fault::VeryLate => 1,
-            Fault::Slow => self.after,
         }
     }
 }

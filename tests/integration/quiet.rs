@@ -95,7 +95,7 @@ pub(crate) async fn one_key_costs_five_writes_and_one_call(cx: Context) -> Resul
 }
 
 pub(crate) async fn no_value_is_anywhere_but_in_the_secret(cx: Context) -> Result<()> {
-    let world = Setup::new().values(json!({"log": {"level": "trace"}})).start(cx).await?;
+    let world = Setup::new().values(&json!({"log": {"level": "trace"}})).start(cx).await?;
     let mut values = vec![world.emulator.credential()];
     let spec = json!({"rotation": {"grace": "1s"}, "secret": {"template": {"data": {"COPY": "x $(value)"}}}});
     world.create::<AccessKey>("checkout", spec.clone()).await?;

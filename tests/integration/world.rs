@@ -48,8 +48,8 @@ impl Setup {
     }
 
     /// Values of the chart, over those of every test.
-    pub(crate) fn values(mut self, values: Value) -> Self {
-        json_patch::merge(&mut self.values, &values);
+    pub(crate) fn values(mut self, values: &Value) -> Self {
+        json_patch::merge(&mut self.values, values);
         self
     }
 
