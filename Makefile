@@ -52,7 +52,7 @@ chart-in-cluster: ## Install, upgrade and uninstall the chart by helm on a real 
 	@tools/in-cluster tools/chart-cluster-check
 
 integration: ## Run the built operator on a real control plane against the emulator
-	cargo test --locked --test integration
+	cargo test --locked --test integration -- --test-threads 4
 
 explore: ## Explore a million schedules of the core instead of thirty thousand; takes minutes
 	EXPLORE_SCHEDULES=1000000 cargo test --locked --lib lifecycle::model::random::the_protocol
