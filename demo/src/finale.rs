@@ -1,6 +1,7 @@
 //! After the story: on a terminal everything stays up for the reader to play with.
 
 use anyhow::Result;
+use keeptrusts_harness::Operator;
 
 use crate::stage::Stage;
 
@@ -21,7 +22,8 @@ pub(crate) fn invite(stage: &Stage) -> Result<()> {
     lines.push(format!("kubectl events -n {shop}"));
     lines.push(format!("curl -s {}/admin/tokens", stage.api()?.url()));
     stage.narrator.literal(&lines)?;
-    let log = stage.folder.run().join("*.log");
+    let pod = stage.operator.as_ref().map_or("*", Operator::pod_name);
+    let log = stage.folder.run().join(format!("{pod}.log"));
     stage.narrator.tell(&format!("The operator's log is {}; the chart is in {system}.", log.display()))?;
     stage.narrator.tell("Ctrl-C stops everything and cleans up.")?;
     Ok(())

@@ -115,6 +115,7 @@ async fn play(mut stage: Stage) -> Result<ExitCode> {
         result = perform(&mut stage, &mut told) => result.map_or_else(Outcome::Failed, |()| Outcome::Passed),
         () = signals.next() => Outcome::Interrupted,
     };
+    let stopped = matches!(outcome, Outcome::Interrupted);
     // Ctrl-C is how a reader leaves after the end.
     let outcome = if told && matches!(outcome, Outcome::Interrupted) { Outcome::Passed } else { outcome };
     let ending = async {
@@ -127,8 +128,13 @@ async fn play(mut stage: Stage) -> Result<ExitCode> {
         cleaned = ending => cleaned,
         error = impatience(&mut signals) => Err(error),
     };
-    if let Err(error) = &cleaned {
-        eprintln!("\nThe cleaning up failed:\n{error:#}");
+    match &cleaned {
+        Err(error) => eprintln!("\nThe cleaning up failed:\n{error:#}"),
+        Ok(()) if stopped => {
+            // Whoever pressed Ctrl-C may have closed the pipe with it.
+            stage.narrator.part("Everything is stopped, and nothing is left.").ok();
+        }
+        Ok(()) => {}
     }
     Ok(match (outcome, cleaned) {
         (Outcome::Passed, Ok(())) => ExitCode::SUCCESS,

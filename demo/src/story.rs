@@ -222,6 +222,11 @@ async fn delete(stage: &mut Stage, keys: &Keys, values: &Values, repaired: &Secr
     stage.run(&["kubectl", "delete", &gateway.resource, "-n", &shop]).await?;
     stage.whoami("GATEWAY_VALUE", &values.gateway, 401).await?;
     stage.narrator.ok(&format!("{} is gone, and its value is refused", gateway.resource))?;
+    if stage.made.crds {
+        stage.narrator.tell(
+            "The garbage collector looks for new kinds every half minute only, and these kinds are new to your cluster.",
+        )?;
+    }
     let secrets = [&access.secret, &gateway.secret].map(|name| format!("secret/{name}"));
     stage.run(&["kubectl", "wait", "--for=delete", TIMEOUT, "-n", &shop, &secrets[0], &secrets[1]]).await?;
     stage.narrator.ok("both Secrets are gone")?;
