@@ -35,8 +35,7 @@ fn waits() -> ExponentialBackoff {
         .build()
 }
 
-/// The Secret as it was last seen.
-#[derive(Debug)]
+/// The Secret as it was last seen. No `Debug`: that of a Secret shows its data.
 pub(super) struct SecretSeen {
     pub(super) view: SecretView,
     /// Its metadata, of the view's version.
@@ -56,7 +55,6 @@ impl SecretSeen {
 }
 
 /// One key in the hands of the pass that works on it.
-#[derive(Debug)]
 pub(super) struct KeyState {
     pub(super) memory: Memory,
     pub(super) object: KeyObject,
@@ -214,7 +212,7 @@ fn is_older(a: &str, b: &str) -> bool {
 }
 
 /// The keys that this process knows, by uid. Whoever holds a key's lock is the only one that acts on it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Keys {
     states: Mutex<HashMap<String, Arc<tokio::sync::Mutex<KeyState>>>>,
     /// Versions of resources that can't be read, by uid.
