@@ -151,6 +151,24 @@ async fn rerendered<K: Key>(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// The Secrets are watched by our label: one that lost it has vanished for the watch, and not for the operator.
+pub(crate) async fn a_label_that_was_stripped_is_put_back(cx: Context) -> Result<()> {
+    const LABEL: &str = "keys.keeptrusts.com/uid";
+    let world = World::start(cx).await?;
+    world.create::<AccessKey>(KEY, spec()).await?;
+    let value = world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
+    let strip = json!({"metadata": {"labels": {LABEL: null}}});
+    world.secrets().patch(SECRET, &PatchParams::default(), &Patch::Merge(strip)).await?;
+    eventually(SOON, "the label is back", async || {
+        let labels = world.secrets().get(SECRET).await?.metadata.labels.unwrap_or_default();
+        ensure!(labels.contains_key(LABEL));
+        Ok(())
+    })
+    .await?;
+    assert_eq!(world.one_living::<AccessKey>(KEY, SECRET, 1).await?, value);
+    Ok(())
+}
+
 pub(crate) async fn a_deleted_secret_is_repaired_while_the_old_value_lives_on(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
     repaired::<AccessKey>(&world, "checkout", "checkout-a").await?;

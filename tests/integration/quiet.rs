@@ -50,6 +50,27 @@ pub(crate) async fn at_rest_nothing_is_written_or_called(cx: Context) -> Result<
     Ok(())
 }
 
+/// An operator that starts sees every key for the first time: that costs nothing where all is as it should be.
+pub(crate) async fn a_restart_costs_nothing(cx: Context) -> Result<()> {
+    let mut world = World::start(cx).await?;
+    world.create::<AccessKey>("checkout", json!({})).await?;
+    world.create::<GatewayKey>("runtime", json!({"deletionPolicy": "Retain"})).await?;
+    world.at_rest::<AccessKey>("checkout").await?;
+    world.at_rest::<GatewayKey>("runtime").await?;
+    let mark = world.cx.cluster.audit().mark().await?;
+    world.operator.restart()?;
+    world.operator.wait_ready(SOON).await?;
+    let listed = world.tokens.count(&tokens::list());
+    eventually(SOON, "every key was looked at, and again after the next lists", async || {
+        ensure!(world.tokens.count(&tokens::list()) >= listed + 4);
+        Ok(())
+    })
+    .await?;
+    // Its uid stands for the cluster in the names of tokens.
+    assert_eq!(asked(&world, mark).await?, ["get namespaces"]);
+    Ok(())
+}
+
 pub(crate) async fn one_key_costs_five_writes_and_one_call(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
     for kind in ["accesskeys", "gatewaykeys"] {
