@@ -228,9 +228,13 @@ async fn start_operator(stage: &mut Stage) -> Result<()> {
     let launch = Launch::new(&stage.binary, stage.folder.run()).program(PROGRAM);
     let mut operator = Operator::start_on(&cluster, &deployment, &names.system, &launch).await?;
     let ready = operator.wait_ready(READY).await;
-    let (pid, user) = (operator.pid(), operator.user());
+    let (pid, user, ended) = (operator.pid(), operator.user(), operator.exit_status()?);
     stage.operator = Some(operator);
-    ready?;
+    if let Err(error) = ready {
+        // Its log is shown with every failure.
+        let seen = ended.map_or_else(|| format!("{error:#}"), |status| format!("it ended: {status}"));
+        return Err(Failure::new("that the operator becomes ready", seen));
+    }
     stage.narrator.ok(&format!(
         "the operator runs (process {pid}) as {user}, and the Deployment's readiness probe succeeds"
     ))?;

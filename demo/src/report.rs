@@ -33,7 +33,8 @@ pub(crate) async fn failed(stage: &mut Stage, error: &anyhow::Error) {
     let log = stage.operator.as_ref().and_then(|operator| operator.log().ok());
     if let Some(log) = log {
         let lines: Vec<&str> = log.lines().collect();
-        eprintln!("The end of the operator's:");
+        let nothing = if lines.is_empty() { " it wrote nothing" } else { "" };
+        eprintln!("The end of the operator's:{nothing}");
         for line in &lines[lines.len().saturating_sub(TAIL)..] {
             eprintln!("  {line}");
         }
@@ -61,7 +62,8 @@ async fn keep(stage: &mut Stage) -> Result<()> {
         let reply = tools.run(&words).await?;
         std::fs::write(logs.join(file), format!("{}{}", reply.stdout, reply.stderr))
             .with_context(|| format!("writing {file}"))?;
-        if file == "keys.txt" && reply.succeeded && !reply.stdout.is_empty() {
+        // The first line has the columns' names.
+        if file == "keys.txt" && reply.succeeded && reply.stdout.lines().count() > 1 {
             eprintln!("\nThe keys:\n{}", reply.stdout.trim_end());
         }
     }
