@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use keeptrusts_harness::Operator;
 
 use crate::failure::Failure;
 use crate::install::CRDS;
@@ -19,35 +20,39 @@ const LET_GO: &str = r#"{"metadata":{"finalizers":null}}"#;
 
 /// Cleans up. An error names what is left.
 pub(crate) async fn clean_up(stage: &mut Stage) -> Result<()> {
+    stage.narrator.carry_on();
+    // Taken from the stage: there its end would be a failure, and the rest wouldn't be cleaned up.
+    let operator = stage.operator.take();
     let mut left = Vec::new();
     if stage.kubeconfig.is_some() && (stage.made.release || !stage.made.namespaces.is_empty()) {
-        // A reader that has gone away (a closed pipe) is no reason to leave things behind.
-        stage.narrator.part("Cleaning up").ok();
-        left = clean_the_cluster(stage).await;
-    } else if let Some(operator) = &mut stage.operator {
+        stage.narrator.part("Cleaning up")?;
+        left = clean_the_cluster(stage, operator).await;
+    } else if let Some(mut operator) = operator {
         // The control plane goes as a whole, and the emulator with its tokens; one that must be killed does no harm.
         operator.terminate(END).await.ok();
     }
-    stage.operator = None;
     // Blocks for a second or two. Nothing else is to be done by now.
     stage.control_plane = None;
     if left.is_empty() {
         return Ok(());
     }
-    Err(Failure::new("that nothing is left in the cluster", format!("this may be left: {}", left.join("; "))))
+    Err(Failure::error(
+        "that nothing is left in the cluster",
+        format!("this may be left: {}", left.join("; ")),
+    ))
 }
 
 /// Keys first, while the operator still takes their finalizers off; then the operator, the chart, the namespaces and the CRDs. What
 /// can't be removed doesn't keep the rest from being removed.
-async fn clean_the_cluster(stage: &mut Stage) -> Vec<String> {
+async fn clean_the_cluster(stage: &mut Stage, mut operator: Option<Operator>) -> Vec<String> {
     let names = stage.names.clone();
     let mut left = Vec::new();
-    if keys_may_be_there(stage).await {
-        if let Err(error) = delete_keys(stage).await {
-            left.push(format!("the keys of {} ({error:#})", names.shop));
-        }
+    if keys_may_be_there(stage).await
+        && let Err(error) = delete_keys(stage, operator.as_mut()).await
+    {
+        left.push(format!("the keys of {} ({error:#})", names.shop));
     }
-    if let Some(mut operator) = stage.operator.take() {
+    if let Some(operator) = &mut operator {
         operator.terminate(END).await.ok();
     }
     if stage.made.release {
@@ -69,6 +74,7 @@ async fn clean_the_cluster(stage: &mut Stage) -> Vec<String> {
             Ok(true) => {}
             Ok(false) => {
                 let told = "The CRDs that the demo installed stay: somebody has made keys since.";
+                // It carries on by now.
                 stage.narrator.tell(told).ok();
             }
             Err(_) => left.push(format!("the CRDs {}", CRDS.join(" and "))),
@@ -83,17 +89,15 @@ async fn keys_may_be_there(stage: &mut Stage) -> bool {
         return false;
     }
     let words = ["kubectl", "get", "crd", CRDS[0], CRDS[1], "--ignore-not-found", "-o", "name"];
-    stage.look(&words).await.is_ok_and(|found| !found.trim().is_empty())
+    // When in doubt they are looked for.
+    stage.look(&words).await.map_or(true, |found| !found.trim().is_empty())
 }
 
 /// Deletes the keys of the demo's namespace. Without an operator that revokes, they are let go: their tokens are the emulator's alone,
 /// which goes with this process.
-async fn delete_keys(stage: &mut Stage) -> Result<()> {
+async fn delete_keys(stage: &mut Stage, operator: Option<&mut Operator>) -> Result<()> {
     let shop = stage.names.shop.clone();
-    let runs = stage.operator.as_mut().is_some_and(|operator| matches!(operator.exit_status(), Ok(None)));
-    if !runs {
-        stage.operator = None;
-    }
+    let runs = operator.is_some_and(|operator| matches!(operator.exit_status(), Ok(None)));
     let wait = if runs { "--timeout=30s" } else { "--wait=false" };
     let deleted = stage.run(&["kubectl", "delete", KINDS, "--all", "-n", &shop, wait]).await;
     let left = stage.look(&["kubectl", "get", KINDS, "-n", &shop, "-o", "name"]).await?;

@@ -10,12 +10,12 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// As an error.
-    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(expected: impl Into<String>, seen: impl Into<String>) -> anyhow::Error {
         Self { expected: expected.into(), seen: seen.into() }.into()
     }
 }
 
 /// An error unless `so`.
 pub(crate) fn check(so: bool, expected: &str, seen: impl FnOnce() -> String) -> anyhow::Result<()> {
-    if so { Ok(()) } else { Err(Failure::new(expected, seen())) }
+    if so { Ok(()) } else { Err(Failure::error(expected, seen())) }
 }

@@ -185,7 +185,7 @@ pub(crate) async fn make_namespace(stage: &mut Stage, name: &str) -> Result<()> 
     let found =
         stage.look(&["kubectl", "get", "namespace", name, "--ignore-not-found", "-o", "name"]).await?;
     if !found.trim().is_empty() {
-        return Err(Failure::new(format!("no namespace {name}"), "one that was there before"));
+        return Err(Failure::error(format!("no namespace {name}"), "one that was there before"));
     }
     stage.made.namespaces.push(name.to_owned());
     stage.run(&["kubectl", "create", "namespace", name]).await.map(drop)
@@ -197,7 +197,7 @@ async fn has_crds(stage: &mut Stage) -> Result<bool> {
     match stage.look(&words).await?.lines().count() {
         0 => Ok(false),
         2 => Ok(true),
-        _ => Err(Failure::new(format!("both {} and {}, or neither", CRDS[0], CRDS[1]), "one of them")),
+        _ => Err(Failure::error(format!("both {} and {}, or neither", CRDS[0], CRDS[1]), "one of them")),
     }
 }
 
@@ -233,7 +233,7 @@ async fn start_operator(stage: &mut Stage) -> Result<()> {
     if let Err(error) = ready {
         // Its log is shown with every failure.
         let seen = ended.map_or_else(|| format!("{error:#}"), |status| format!("it ended: {status}"));
-        return Err(Failure::new("that the operator becomes ready", seen));
+        return Err(Failure::error("that the operator becomes ready", seen));
     }
     stage.narrator.ok(&format!(
         "the operator runs (process {pid}) as {user}, and the Deployment's readiness probe succeeds"

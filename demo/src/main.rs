@@ -26,6 +26,7 @@ use clap::Parser;
 use keeptrusts_harness::{Programs, install_crypto_provider};
 
 use crate::folder::Folder;
+use crate::narrator::complain;
 use crate::signals::Signals;
 use crate::stage::Stage;
 use crate::tools::Clients;
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("keeptrusts-demo: {error:#}");
+            complain(&format!("keeptrusts-demo: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -129,10 +130,9 @@ async fn play(mut stage: Stage) -> Result<ExitCode> {
         error = impatience(&mut signals) => Err(error),
     };
     match &cleaned {
-        Err(error) => eprintln!("\nThe cleaning up failed:\n{error:#}"),
+        Err(error) => complain(&format!("\nThe cleaning up failed:\n{error:#}")),
         Ok(()) if stopped => {
-            // Whoever pressed Ctrl-C may have closed the pipe with it.
-            stage.narrator.part("Everything is stopped, and nothing is left.").ok();
+            stage.narrator.part("Everything is stopped, and nothing is left.")?;
         }
         Ok(()) => {}
     }
@@ -168,7 +168,7 @@ async fn perform(stage: &mut Stage, told: &mut bool) -> Result<()> {
 /// Ctrl-C during the cleaning up is answered once, and obeyed the second time.
 async fn impatience(signals: &mut Signals) -> anyhow::Error {
     signals.next().await;
-    eprintln!("Still cleaning up. Ctrl-C once more leaves the rest behind.");
+    complain("Still cleaning up. Ctrl-C once more leaves the rest behind.");
     signals.next().await;
     anyhow::anyhow!("it was broken off; what was made is named above")
 }

@@ -18,6 +18,8 @@ pub(crate) struct Narrator {
     colour: bool,
     chapters: u32,
     checks: u32,
+    /// Whether it is all the same if nobody listens any more.
+    carries_on: bool,
 }
 
 /// How something is shown on a terminal.
@@ -35,7 +37,12 @@ impl Narrator {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let colour = io::stdout().is_terminal() && !set("NO_COLOR") && !dumb;
-        Self { colour, chapters: 0, checks: 0 }
+        Self { colour, chapters: 0, checks: 0, carries_on: false }
+    }
+
+    /// From now on a reader who has gone away (a closed pipe) is no error: what was begun is ended.
+    pub(crate) fn carry_on(&mut self) {
+        self.carries_on = true;
     }
 
     /// How many checks were passed.
@@ -109,7 +116,12 @@ impl Narrator {
     }
 
     fn lines(&self, lines: impl Iterator<Item = String>) -> io::Result<()> {
-        self.write(&lines.map(|line| format!("{}\n", line.trim_end())).collect::<String>())
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        self.write(&text)
     }
 
     fn styled(&self, style: Style, text: &str) -> String {
@@ -125,12 +137,16 @@ impl Narrator {
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 
-    #[expect(clippy::unused_self, reason = "whoever writes has a narrator")]
     fn write(&self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if self.carries_on { Ok(()) } else { written }
     }
+}
+
+/// Says what went wrong, on standard error. Nothing is lost if that is closed; a panic would lose the cleaning up.
+pub(crate) fn complain(text: &str) {
+    writeln!(io::stderr(), "{text}").ok();
 }
 
 /// Breaks prose into lines.

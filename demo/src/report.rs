@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use keeptrusts_harness::Component;
 
+use crate::narrator::complain;
 use crate::stage::Stage;
 
 /// How much of the operator's log is shown.
@@ -15,28 +16,31 @@ const COMPONENTS: [Component; 3] = [Component::Etcd, Component::ApiServer, Compo
 
 /// The keys with what their conditions say, in a table.
 const CONDITIONS: &str = "custom-columns=NAME:.metadata.name,\
+    SPEC:.metadata.generation,SEEN:.status.observedGeneration,\
     READY:.status.conditions[?(@.type==\"Ready\")].status,\
     REASON:.status.conditions[?(@.type==\"Ready\")].reason,\
     MESSAGE:.status.conditions[?(@.type==\"Ready\")].message";
 
 /// Tells of a failure on standard error, and keeps the logs.
 pub(crate) async fn failed(stage: &mut Stage, error: &anyhow::Error) {
-    eprintln!("\nFAILED\n{error:#}");
+    complain(&format!("\nFAILED\n{error:#}"));
     // Without a cluster there is nothing more to be told.
     if stage.tools.is_none() {
         return;
     }
     match keep(stage).await {
-        Ok(()) => eprintln!("\nThe logs are in {}.", stage.folder.as_given().join("logs").display()),
-        Err(why) => eprintln!("\nThe logs can't be kept: {why:#}"),
+        Ok(()) => {
+            complain(&format!("\nThe logs are in {}.", stage.folder.as_given().join("logs").display()));
+        }
+        Err(why) => complain(&format!("\nThe logs can't be kept: {why:#}")),
     }
     let log = stage.operator.as_ref().and_then(|operator| operator.log().ok());
     if let Some(log) = log {
         let lines: Vec<&str> = log.lines().collect();
         let nothing = if lines.is_empty() { " it wrote nothing" } else { "" };
-        eprintln!("The end of the operator's:{nothing}");
+        complain(&format!("The end of the operator's:{nothing}"));
         for line in &lines[lines.len().saturating_sub(TAIL)..] {
-            eprintln!("  {line}");
+            complain(&format!("  {line}"));
         }
     }
 }
@@ -64,7 +68,7 @@ async fn keep(stage: &mut Stage) -> Result<()> {
             .with_context(|| format!("writing {file}"))?;
         // The first line has the columns' names.
         if file == "keys.txt" && reply.succeeded && reply.stdout.lines().count() > 1 {
-            eprintln!("\nThe keys:\n{}", reply.stdout.trim_end());
+            complain(&format!("\nThe keys:\n{}", reply.stdout.trim_end()));
         }
     }
     Ok(())

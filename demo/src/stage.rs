@@ -223,7 +223,7 @@ fn succeeded(words: &[&str], reply: Reply) -> Result<String> {
     }
     let command = crate::command_line::laid_out(words).join("\n          ");
     let seen = if reply.stderr.trim().is_empty() { reply.stdout } else { reply.stderr };
-    Err(Failure::new(format!("that this command succeeds: {command}"), seen.trim()))
+    Err(Failure::error(format!("that this command succeeds: {command}"), seen.trim()))
 }
 
 /// Waits until the operator ends; for ever, if there is none.
@@ -231,7 +231,10 @@ async fn ended(operator: &mut Option<Operator>) -> anyhow::Error {
     loop {
         match operator.as_mut().map(Operator::exit_status) {
             Some(Ok(Some(status))) => {
-                return Failure::new("that the operator runs until it is asked to end", format!("{status}"));
+                return Failure::error(
+                    "that the operator runs until it is asked to end",
+                    format!("{status}"),
+                );
             }
             Some(Err(error)) => return error,
             Some(Ok(None)) | None => tokio::time::sleep(LOOK).await,
