@@ -15,7 +15,7 @@ pub(crate) struct Key {
     /// Its Secret.
     pub(crate) secret: String,
     /// The data key of the value.
-    pub(crate) value_key: String,
+    pub(crate) entry: String,
     /// The rotation generation that the manifest asks for.
     pub(crate) generation: i64,
 }
@@ -37,14 +37,14 @@ impl Key {
             file: file.to_owned(),
             resource: format!("{kind}/{name}"),
             secret: or(&spec["secret"]["name"], name),
-            value_key: or(&spec["secret"]["key"], "api-key"),
+            entry: or(&spec["secret"]["key"], "api-key"),
             generation: spec["rotation"]["generation"].as_i64().unwrap_or(0),
         })
     }
 
     /// The value's place, as a template for kubectl: decoded, so that it can be used as it is.
     pub(crate) fn value_template(&self) -> String {
-        format!("go-template={{{{index .data \"{}\" | base64decode}}}}", self.value_key)
+        format!("go-template={{{{index .data \"{}\" | base64decode}}}}", self.entry)
     }
 }
 
@@ -57,12 +57,12 @@ mod tests {
         let manifest = "kind: AccessKey\nmetadata: {name: checkout}\nspec: {}\n";
         let key = Key::parse("a.yaml", manifest).unwrap();
         assert_eq!(key.resource, "accesskey/checkout");
-        assert_eq!((key.secret.as_str(), key.value_key.as_str()), ("checkout", "api-key"));
+        assert_eq!((key.secret.as_str(), key.entry.as_str()), ("checkout", "api-key"));
         assert_eq!(key.generation, 0);
         assert_eq!(key.value_template(), r#"go-template={{index .data "api-key" | base64decode}}"#);
 
         let manifest = "kind: GatewayKey\nmetadata: {name: edge}\nspec: {secret: {name: s, key: k}, rotation: {generation: 4}}\n";
         let key = Key::parse("b.yaml", manifest).unwrap();
-        assert_eq!((key.secret.as_str(), key.value_key.as_str(), key.generation), ("s", "k", 4));
+        assert_eq!((key.secret.as_str(), key.entry.as_str(), key.generation), ("s", "k", 4));
     }
 }

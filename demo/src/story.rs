@@ -101,7 +101,7 @@ async fn secrets(stage: &mut Stage, keys: &Keys) -> Result<()> {
     for key in [&keys.access, &keys.gateway] {
         let words = ["kubectl", "get", "secret", &key.secret, "-n", &shop, "-o", DATA_KEYS];
         let data_keys = stage.run(&words).await?;
-        check(data_keys.trim() == key.value_key, &format!("one data key, {}", key.value_key), || {
+        check(data_keys.trim() == key.entry, &format!("one data key, {}", key.entry), || {
             data_keys.trim().replace('\n', ", ")
         })?;
         let prefix = "jsonpath={.status.token.prefix}";
@@ -113,7 +113,7 @@ async fn secrets(stage: &mut Stage, keys: &Keys) -> Result<()> {
         check(begins, "a value that begins with the prefix", || "another one".into())?;
         stage.narrator.ok(&format!(
             "Secret {} has one data key, {}; its value begins with {prefix}, as the status of {} says",
-            key.secret, key.value_key, key.resource
+            key.secret, key.entry, key.resource
         ))?;
     }
     Ok(())
