@@ -42,6 +42,25 @@ pub(crate) async fn clean_up(stage: &mut Stage) -> Result<()> {
     ))
 }
 
+/// What a cleaning up that was broken off may have left.
+pub(crate) fn may_be_left(stage: &Stage) -> String {
+    if stage.kubeconfig.is_none() {
+        // The control plane and what is in it ends with this process.
+        return "Nothing is left.".to_owned();
+    }
+    let mut left = Vec::new();
+    if stage.made.release {
+        left.push(format!("the release {} in {}", stage.names.release, stage.names.system));
+    }
+    if !stage.made.namespaces.is_empty() {
+        left.push(format!("the namespaces {}", stage.made.namespaces.join(" and ")));
+    }
+    if stage.made.crds {
+        left.push(format!("the CRDs {}", CRDS.join(" and ")));
+    }
+    format!("This may be left: {}.", left.join("; "))
+}
+
 /// Keys first, while the operator still takes their finalizers off; then the operator, the chart, the namespaces and the CRDs. What
 /// can't be removed doesn't keep the rest from being removed.
 async fn clean_the_cluster(stage: &mut Stage, mut operator: Option<Operator>) -> Vec<String> {
@@ -73,7 +92,8 @@ async fn clean_the_cluster(stage: &mut Stage, mut operator: Option<Operator>) ->
         match delete_crds(stage).await {
             Ok(true) => {}
             Ok(false) => {
-                let told = "The CRDs that the demo installed stay: somebody has made keys since.";
+                let told = "The CRDs that the demo installed stay: somebody has made keys since. A later helm install of the chart takes \
+                            them over with --take-ownership, or leaves them with --set crds.install=false.";
                 // It carries on by now.
                 stage.narrator.tell(told).ok();
             }

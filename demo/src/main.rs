@@ -126,11 +126,12 @@ async fn play(mut stage: Stage) -> Result<ExitCode> {
         cleanup::clean_up(&mut stage).await
     };
     let cleaned = tokio::select! {
-        cleaned = ending => cleaned,
-        error = impatience(&mut signals) => Err(error),
+        cleaned = ending => cleaned.map_err(Some),
+        () = impatience(&mut signals) => Err(None),
     };
     match &cleaned {
-        Err(error) => complain(&format!("\nThe cleaning up failed:\n{error:#}")),
+        Err(Some(error)) => complain(&format!("\nThe cleaning up failed:\n{error:#}")),
+        Err(None) => complain(&format!("\nThe cleaning up was broken off. {}", cleanup::may_be_left(&stage))),
         Ok(()) if stopped => {
             stage.narrator.part("Everything is stopped, and nothing is left.")?;
         }
@@ -166,9 +167,8 @@ async fn perform(stage: &mut Stage, told: &mut bool) -> Result<()> {
 }
 
 /// Ctrl-C during the cleaning up is answered once, and obeyed the second time.
-async fn impatience(signals: &mut Signals) -> anyhow::Error {
+async fn impatience(signals: &mut Signals) {
     signals.next().await;
     complain("Still cleaning up. Ctrl-C once more leaves the rest behind.");
     signals.next().await;
-    anyhow::anyhow!("it was broken off; what was made is named above")
 }
