@@ -171,8 +171,10 @@ async fn install(stage: &mut Stage) -> Result<()> {
     let established = "--for=condition=Established";
     stage.run(&["kubectl", "wait", established, "--timeout=60s", "crd", CRDS[0], CRDS[1]]).await?;
     if let Some(control_plane) = &stage.control_plane {
-        // Its garbage collector looks for new kinds every half minute; a new one knows them from its start. Nobody wants to wait for it
-        // when the keys are deleted.
+        stage.narrator.tell(
+            "kube-controller-manager is started anew: its garbage collector then knows the new kinds at once, and not only \
+             after half a minute.",
+        )?;
         control_plane.stop_controller_manager().await?;
         control_plane.start_controller_manager().await?;
     }

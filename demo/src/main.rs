@@ -149,8 +149,9 @@ async fn perform(stage: &mut Stage, told: &mut bool) -> Result<()> {
     let start = Instant::now();
     stage.narrator.title("The life of two Keeptrusts API tokens, on a real Kubernetes API server")?;
     stage.narrator.tell(
-        "A line with $ is a command as you would type it: it was run with exactly these words, and what came back is below \
-         it. A line with ok is a check. If anything isn't as it says, the demo ends and tells what it saw instead.",
+        "A line with $ is a command as you would type it, and what came back is below it. kubectl and helm were run with \
+         exactly these words; cat, curl and jq stand for what the demo does itself. A line with ok is a check. If \
+         anything isn't as it says, the demo ends and tells what it saw instead.",
     )?;
     install::set_up(stage).await?;
     story::tell(stage).await?;
