@@ -7,7 +7,7 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 
-use crate::resources::{GROUP, KeyStatus};
+use crate::resources::{GROUP, KeyStatus, OperationReason};
 
 use super::kubernetes::FIELD_MANAGER;
 use super::secrets::Identity;
@@ -31,8 +31,10 @@ impl Events {
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         tokio::spawn(async move {
-            let recorder = Recorder::new(client, reporter);
             while let Some((event, about)) = receiver.recv().await {
+                // A recorder of its own for each: one that remembers counts events that differ in their note alone as
+                // one, and the note says which token.
+                let recorder = Recorder::new(client.clone(), reporter.clone());
                 match tokio::time::timeout(PATIENCE, recorder.publish(&event, &about)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "an event wasn't written"),
@@ -53,6 +55,8 @@ impl Events {
         note: impl Into<String>,
     ) {
         let note: String = note.into().chars().take(MAX_NOTE).collect();
+        let (kind, namespace, name) = (about.kind.kind(), &about.namespace, &about.name);
+        tracing::info!(kind, namespace, name, reason, "{note}");
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -83,12 +87,18 @@ impl Events {
     pub(super) fn transition(&self, about: &Identity, old: &KeyStatus, new: &KeyStatus) {
         let operation = |status: &KeyStatus| status.last_rotation.as_ref().map(|last| last.operation.clone());
         if operation(old) != operation(new)
-            && let (Some(token), Some(secret)) = (&new.token, &new.secret)
+            && let (Some(token), Some(secret), Some(last)) = (&new.token, &new.secret, &new.last_rotation)
         {
-            let reason = if old.token.is_none() { "Minted" } else { "Rotated" };
+            let reason = match last.reason {
+                OperationReason::Created => "Minted",
+                OperationReason::GenerationRaised => "Rotated",
+                _ => "Replaced",
+            };
             let prefix = token.prefix.as_deref().unwrap_or("not told");
-            let note =
-                format!("Secret {} holds a new value: token {}, prefix {prefix}.", secret.name, token.id);
+            let note = format!(
+                "Secret {} holds a new value: token {}, prefix {prefix}. Why: {:?}.",
+                secret.name, token.id, last.reason
+            );
             self.tell(about, EventType::Normal, "Write", reason, note);
         }
         let ready = |status: &KeyStatus| {
