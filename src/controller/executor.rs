@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::clock;
 use crate::lifecycle::desired::Desired;
-use crate::lifecycle::memory::{Captured, Life, Outcome, Rendered};
+use crate::lifecycle::memory::{Captured, Life, Outcome, Rendered, Trouble};
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
@@ -25,6 +25,7 @@ use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permi
 use super::context::Context;
 use super::key::KeyState;
 use super::kubernetes::ApiError;
+use super::resource::KeyObject;
 use super::secrets::{self, Commit};
 use super::trouble;
 
@@ -84,15 +85,26 @@ impl Executor<'_> {
         Flow::Next
     }
 
+    /// What is known of the Secret turned out to be old.
+    fn look_again(&mut self) -> Flow {
+        self.key.forget_secret();
+        Flow::Next
+    }
+
     /// The operation is over for this process.
     fn finish(&mut self, outcome: Outcome) -> Flow {
         self.key.let_go();
         self.learn(outcome)
     }
 
+    /// What a failed call to the token API means for the key.
+    fn trouble(&mut self, error: &CallError) -> Trouble {
+        trouble::of_call(error, self.key, self.context.tokens.credential_version())
+    }
+
     /// A call to the token API failed that is no part of an operation.
     fn failed(&mut self, error: &CallError) -> Flow {
-        let trouble = trouble::of_call(error, self.key, self.context.tokens.credential_version());
+        let trouble = self.trouble(error);
         self.learn(Outcome::Failed(trouble))
     }
 
@@ -210,14 +222,8 @@ impl Executor<'_> {
         let value = SecretString::from("x".repeat(PLACEHOLDER_LENGTH));
         match self.write(desired, &captured, &facts, &operation, &value, true).await {
             Ok(_) => self.learn(Outcome::Preflighted(captured)),
-            Err(ApiError::Conflict | ApiError::AlreadyExists) => {
-                self.key.forget_secret();
-                Flow::Next
-            }
-            Err(ApiError::NotFound) if captured.version.is_some() => {
-                self.key.forget_secret();
-                Flow::Next
-            }
+            Err(ApiError::Conflict | ApiError::AlreadyExists) => self.look_again(),
+            Err(ApiError::NotFound) if captured.version.is_some() => self.look_again(),
             Err(error @ (ApiError::NotFound | ApiError::Refused(_))) => self.refused(error.to_string()),
             Err(error @ ApiError::Unavailable(_)) => self.missed(&error).await,
         }
@@ -254,9 +260,7 @@ impl Executor<'_> {
         let sent = clock::monotonic();
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                let old = self.key.object.view.status.clone();
-                self.key.renew(object);
-                self.context.events.transition(self.key.identity(), &old, status);
+                self.status_stands(object, status);
                 self.key.permit = Some(permit);
                 self.key.recorded = self.key.object.desired().cloned();
                 self.learn(Outcome::Recorded { operation, sent })
@@ -292,13 +296,13 @@ impl Executor<'_> {
                 self.learn(Outcome::Answered(facts))
             }
             Err(MintError::Refused(error)) => {
-                let trouble = trouble::of_call(&error, self.key, self.context.tokens.credential_version());
+                let trouble = self.trouble(&error);
                 self.finish(Outcome::Refused(trouble))
             }
             Err(MintError::Unknown(error)) => {
                 let name = &self.key.identity().name;
                 tracing::warn!(name, operation, error = error.message, "the outcome of a call isn't known");
-                let trouble = trouble::of_call(&error, self.key, self.context.tokens.credential_version());
+                let trouble = self.trouble(&error);
                 self.finish(Outcome::Unknown(trouble))
             }
         }
@@ -355,13 +359,18 @@ impl Executor<'_> {
         }
     }
 
+    /// The API server took a status.
+    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus) {
+        let old = self.key.object.view.status.clone();
+        self.key.renew(object);
+        self.context.events.transition(self.key.identity(), &old, status);
+    }
+
     /// Step 5, and every other status.
     async fn write_status(&mut self, status: &KeyStatus, closes: Closes) -> Flow {
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                let old = self.key.object.view.status.clone();
-                self.key.renew(object);
-                self.context.events.transition(self.key.identity(), &old, status);
+                self.status_stands(object, status);
                 match closes {
                     Closes::Commit { repair } => {
                         self.key.succeeded();
@@ -386,16 +395,14 @@ impl Executor<'_> {
             _ => None,
         };
         let Some(body) = body else {
-            self.key.forget_secret();
-            return Flow::Next;
+            return self.look_again();
         };
         self.patch_secret(&body, Contents::Current).await
     }
 
     async fn retain_secret(&mut self, id: &str) -> Flow {
         let Some(meta) = &self.key.secret.meta else {
-            self.key.forget_secret();
-            return Flow::Next;
+            return self.look_again();
         };
         let body = secrets::retain(meta, self.key.identity(), id);
         self.annotate_secret(&body).await
@@ -418,10 +425,7 @@ impl Executor<'_> {
                 self.key.wrote_secret(meta, contents);
                 Flow::Next
             }
-            Err(ApiError::Conflict | ApiError::NotFound | ApiError::AlreadyExists) => {
-                self.key.forget_secret();
-                Flow::Next
-            }
+            Err(ApiError::Conflict | ApiError::NotFound | ApiError::AlreadyExists) => self.look_again(),
             Err(ApiError::Refused(message)) => self.refused(message),
             Err(error) => self.missed(&error).await,
         }
