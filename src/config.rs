@@ -77,6 +77,17 @@ pub struct RunArguments {
     )]
     pub watch_namespaces: Vec<String>,
 
+    /// Allow resources of this namespace to adopt tokens that were made elsewhere (spec.adopt); may be repeated, and *
+    /// stands for all namespaces. Whoever may create keys there can then take over any token that no other resource
+    /// claims. Default: none
+    #[arg(
+        long = "adopt-namespace",
+        env = "KEEPTRUSTS_ADOPT_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE"
+    )]
+    pub adopt_namespaces: Vec<String>,
+
     /// How many keys of each kind are worked on at once
     #[arg(long, env = "KEEPTRUSTS_CONCURRENCY", default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,

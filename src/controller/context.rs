@@ -6,10 +6,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
+use crate::resources::DesiredState;
 use crate::token_api::{Client, Inventory};
 
+use super::adoption::Adoptions;
+use super::directory::Directory;
 use super::events::Events;
 use super::key::{KeyState, Keys};
 use super::kubernetes::Kubernetes;
@@ -24,6 +28,10 @@ pub(super) struct Context {
     pub(super) timing: Timing,
     pub(super) name_limit: usize,
     pub(super) keys: Keys,
+    /// All resources and Secrets of ours, as the caches hold them.
+    pub(super) directory: Directory,
+    /// Who may adopt.
+    pub(super) adoptions: Adoptions,
     /// Passes under way: neither shutdown nor anything else cancels them.
     pub(super) passes: TaskTracker,
     /// Cancelled when the process is to stop.
@@ -34,28 +42,33 @@ impl Context {
     /// Everything that the next decision about a key may depend on.
     pub(super) fn observe(&self, key: &mut KeyState) -> Observed {
         let now = clock::now();
-        let listing = self.inventory.latest(key.identity().kind);
-        if let Some(listing) = &listing {
-            key.notice_list(listing);
-        }
         let view = &key.object.view;
-        key.memory.notice(&view.status, view.deleting, now);
-        Observed {
+        let ending = view.deleting || view.state == DesiredState::Revoked;
+        key.memory.notice(&view.status, ending, now);
+        let kind = key.identity().kind;
+        let mut observed = Observed {
             now,
             timing: self.timing,
             owner: key.object.owner.clone(),
             name_limit: self.name_limit,
             resource: view.clone(),
             secret: key.secret.view.clone(),
-            listing,
+            listing: self.inventory.latest(kind),
+            adoption: self.adoption(key),
             connection: ConnectionView {
                 names_altered: self.inventory.names_altered(),
                 clock_skewed: self.tokens.clock_skewed(),
                 credential_version: self.tokens.credential_version(),
+                absence_doubted: self.inventory.absence_doubted(kind),
             },
-            memory: key.memory.clone(),
+            memory: Memory::default(),
             fresh_id: OperationId::from_random(rand::random()),
             draining: self.stop.is_cancelled(),
+        };
+        if let Some(begun) = observed.listing.as_ref().map(|listing| listing.begun) {
+            key.notice_list(begun, self.timing.list_lag, |id| observed.listed_here(id).is_some());
         }
+        observed.memory.clone_from(&key.memory);
+        observed
     }
 }

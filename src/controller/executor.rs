@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::clock;
 use crate::lifecycle::desired::Desired;
-use crate::lifecycle::memory::{Captured, Life, Outcome, Rendered, Trouble};
+use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Trouble};
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
@@ -73,7 +73,10 @@ impl Executor<'_> {
             Step::RenderSecret { .. } => self.render_secret().await,
             Step::FenceSecret { version, id } => self.annotate_secret(&secrets::fence(&version, &id)).await,
             Step::RetainSecret { id, .. } => self.retain_secret(&id).await,
-            Step::ProveLife { id } => self.prove_life(id).await,
+            Step::ClaimSecret { .. } => self.claim_secret().await,
+            Step::EmptySecret { .. } => self.empty_secret().await,
+            Step::TakeSecret { facts, operation, .. } => self.take_secret(&facts, &operation).await,
+            Step::ProveLife(of) => self.prove_life(of).await,
             Step::Revoke { id } => self.revoke(id).await,
             Step::RevokeCreated { id } => self.revoke_created(&id).await,
             Step::Drop => self.finish(Outcome::Dropped),
@@ -186,8 +189,8 @@ impl Executor<'_> {
 
     async fn fresh_list(&mut self, begun_after: Monotonic) -> Flow {
         match self.context.inventory.fresh(self.key.identity().kind, begun_after).await {
-            Ok(listing) => {
-                self.key.notice_list(&listing);
+            // What it shows is noted with the next observation.
+            Ok(_) => {
                 // A list says what was so when it was begun: what is read from now on is later.
                 self.key.demote();
                 Flow::Next
@@ -376,6 +379,7 @@ impl Executor<'_> {
                         self.key.succeeded();
                         self.finish(Outcome::Committed { repair })
                     }
+                    Closes::Loss => self.learn(Outcome::Rebuilt),
                     Closes::Nothing | Closes::Harmless => Flow::Next,
                 }
             }
@@ -431,14 +435,86 @@ impl Executor<'_> {
         }
     }
 
-    async fn prove_life(&mut self, id: String) -> Flow {
+    /// The Secret of a resource whose status was lost becomes this life's.
+    async fn claim_secret(&mut self) -> Flow {
+        let Some(meta) = &self.key.secret.meta else {
+            return self.look_again();
+        };
+        let claim = OperationId::from_random(rand::random());
+        let policy = self.key.object.view.deletion_policy;
+        let body = secrets::claim(meta, self.key.identity(), policy, claim.as_str());
+        match self.annotate_secret(&body).await {
+            Flow::Next if self.key.secret.meta.is_some() => self.learn(Outcome::Claimed),
+            flow => flow,
+        }
+    }
+
+    async fn empty_secret(&mut self) -> Flow {
+        let Some(meta) = &self.key.secret.meta else {
+            return self.look_again();
+        };
+        let body = secrets::empty(meta, &self.key.object.secret_key);
+        self.patch_secret(&body, Contents::Unread).await
+    }
+
+    /// The record of an adopted token, around the value that the Secret holds.
+    async fn take_secret(&mut self, facts: &TokenFacts, operation: &OperationId) -> Flow {
+        let held = self.key.secret.data.as_ref();
+        let value = held.and_then(|secret| secrets::value(secret, &self.key.object.secret_key));
+        let (Some(desired), Some(value)) = (self.key.object.desired(), value) else {
+            return self.look_again();
+        };
+        let operation = Operation {
+            id: operation.as_str().to_owned(),
+            kind: OperationKind::Create,
+            token_name: None,
+            token_id: None,
+            reason: OperationReason::Adopted,
+            generation: desired.generation,
+            value_in_doubt: false,
+        };
+        let version = self.key.secret.meta.as_ref().and_then(|meta| meta.resource_version.clone());
+        let onto = Captured { version, names: None };
+        let identity = self.key.identity();
+        let commit =
+            Commit { identity, desired, facts, operation: &operation, value: &value, salt: rand::random() };
+        let body = commit.body(&onto, self.key.secret.meta.as_ref());
+        self.patch_secret(&body, Contents::Current).await
+    }
+
+    async fn prove_life(&mut self, of: ProofOf) -> Flow {
         let data = self.key.secret.data.as_ref();
         let value = data.and_then(|secret| secrets::value(secret, &self.key.object.secret_key));
         let life = match value {
+            // A value that was put there by people must be the adopted token's.
+            Some(value)
+                if matches!(self.key.secret.view, SecretView::Foreign { .. })
+                    && !self.context.is_value_of(self.key, &value) =>
+            {
+                Life::Unknown
+            }
             Some(value) => self.context.tokens.prove(&value).await,
             None => Life::Unknown,
         };
-        self.learn(Outcome::Proved(id, life))
+        if let Some(suspicion) = &of.suspicion {
+            let (kind, namespace) = (self.key.identity().kind.kind(), &self.key.identity().namespace);
+            let (name, id) = (&self.key.identity().name, &of.id);
+            tracing::warn!(kind, namespace, name, id, ?suspicion, ?life, "a token is under suspicion");
+            if life == Life::Alive {
+                let note = format!(
+                    "The list of tokens isn't believed: it shows token {id} as gone or changed, but the token API \
+                     accepts the Secret's value."
+                );
+                let about = self.key.identity();
+                self.context.events.tell(about, EventType::Warning, "Reconcile", "ListNotBelieved", note);
+            }
+        }
+        if life == Life::Dead
+            && let Ok(id) = TokenId::parse(&of.id)
+        {
+            self.context.inventory.excuse(self.key.identity().kind, &id);
+        }
+        self.learn(Outcome::Proved(of, life))
     }
 
     /// Step 6, and the revocations of a deletion.
@@ -464,7 +540,9 @@ impl Executor<'_> {
 
     async fn revoked(&self, id: &str) -> Result<(), CallError> {
         let id = TokenId::parse(id).map_err(bad_id)?;
-        self.context.tokens.revoke(&id).await
+        self.context.tokens.revoke(&id).await?;
+        self.context.inventory.excuse(self.key.identity().kind, &id);
+        Ok(())
     }
 }
 

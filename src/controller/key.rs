@@ -11,7 +11,6 @@ use secrecy::SecretString;
 
 use crate::clock;
 use crate::lifecycle::desired::Desired;
-use crate::lifecycle::listing::Listing;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::time::Monotonic;
@@ -161,19 +160,13 @@ impl KeyState {
         self.secret = SecretSeen::UNREAD;
     }
 
-    /// Takes note of the latest list, once.
-    pub(super) fn notice_list(&mut self, listing: &Listing) {
-        if self.listing.is_some_and(|noticed| noticed >= listing.begun) {
+    /// Takes note of the latest list, once. `shown` says whether it shows an id as this key's.
+    pub(super) fn notice_list(&mut self, begun: Monotonic, lag: Duration, shown: impl Fn(&str) -> bool) {
+        if self.listing.is_some_and(|noticed| noticed >= begun) {
             return;
         }
-        self.listing = Some(listing.begun);
-        let status = &self.object.view.status;
-        let claimed: Vec<String> = (status.token.iter().map(|token| token.id.clone()))
-            .chain(status.superseded.iter().map(|entry| entry.id.clone()))
-            .collect();
-        let listed = listing.of(&self.object.owner);
-        self.memory
-            .notice_list(listing.begun, &claimed, |id| listed.iter().any(|l| l.facts.id.as_str() == id));
+        self.listing = Some(begun);
+        self.memory.notice_list(begun, &self.object.view.status, lag, shown);
     }
 
     /// How long to wait before the next attempt.

@@ -1,6 +1,8 @@
 //! Everything around the pure core that touches Kubernetes. Only the executor writes.
 
+mod adoption;
 mod context;
+mod directory;
 mod driver;
 mod events;
 mod executor;
@@ -26,7 +28,9 @@ use crate::lifecycle::naming::Installation;
 use crate::lifecycle::observed::Timing;
 use crate::token_api::{Client, Inventory};
 
+use self::adoption::Adoptions;
 use self::context::Context;
+use self::directory::Directory;
 use self::events::Events;
 use self::kubernetes::Kubernetes;
 
@@ -50,6 +54,8 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         timing: Timing::new(arguments.call_deadline, arguments.list_lag),
         name_limit: arguments.max_token_name_length,
         keys: key::Keys::default(),
+        directory: Directory::default(),
+        adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),
         passes: TaskTracker::new(),
         stop: stop.clone(),
         tokens,

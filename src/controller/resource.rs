@@ -51,6 +51,7 @@ impl KeyObject {
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
                 desired: Desired::parse(&parts, &name),
                 deletion_policy: parts.deletion_policy.unwrap_or_default(),
+                state: parts.state.unwrap_or_default(),
                 status: object.status().cloned().unwrap_or_default(),
             },
             finalizers,

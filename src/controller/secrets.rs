@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::Captured;
+use crate::lifecycle::naming::{Place, UidTag};
 use crate::lifecycle::observed::{Contents, OurSecret, Record, SecretView};
 use crate::lifecycle::template::Values;
 use crate::lifecycle::token::{TokenFacts, TokenId};
@@ -26,6 +27,7 @@ pub const UID_LABEL: &str = "keys.keeptrusts.com/uid";
 /// Our annotations, without the domain.
 mod key {
     pub(super) const OWNER: &str = "owner";
+    pub(super) const PLACE: &str = "place";
     pub(super) const UIDS: &str = "uids";
     pub(super) const INSTALLATION: &str = "installation";
     pub(super) const TOKEN_ID: &str = "token-id";
@@ -39,6 +41,7 @@ mod key {
     pub(super) const REPLACED: &str = "replaced";
     pub(super) const FENCE: &str = "fence";
     pub(super) const RETAINED: &str = "retained";
+    pub(super) const EMPTIED: &str = "emptied";
     pub(super) const DIGEST: &str = "digest";
     pub(super) const MANAGED: &str = "managed";
 }
@@ -58,9 +61,33 @@ pub struct Identity {
     pub installation: String,
 }
 
+/// The most uids that a Secret names; a resource that came back more often than this has no tokens left of its oldest
+/// lives.
+const MAX_UIDS: usize = 8;
+
 impl Identity {
     fn owner(&self) -> String {
         format!("{}/{}", self.kind.kind(), self.name)
+    }
+
+    /// The resource's place, as in tags. One resource lives there at a time.
+    fn place(&self) -> Place {
+        Place::new(self.kind, &self.namespace, &self.name)
+    }
+
+    /// Whether an ownerReference is to the resource, or to an earlier life of it.
+    fn is_referred(&self, owner: &OwnerReference) -> bool {
+        let group = owner.api_version.split_once('/').map(|(group, _)| group);
+        owner.uid == self.uid
+            || group == Some(GROUP) && owner.kind == self.kind.kind() && owner.name == self.name
+    }
+
+    /// The uids that `meta` names, with ours as the last.
+    fn uids(&self, meta: Option<&ObjectMeta>) -> String {
+        let named = meta.and_then(|meta| annotation(meta, key::UIDS)).unwrap_or_default();
+        let former = named.split(',').filter(|uid| !uid.is_empty() && *uid != self.uid);
+        let all: Vec<&str> = former.chain([self.uid.as_str()]).collect();
+        all[all.len().saturating_sub(MAX_UIDS)..].join(",")
     }
 
     /// The ownerReference that makes the garbage collector remove the Secret. It doesn't block the owner's deletion.
@@ -130,27 +157,33 @@ fn record(meta: &ObjectMeta) -> Option<Record> {
         replaced: owned(key::REPLACED),
         fence: owned(key::FENCE),
         retained: owned(key::RETAINED),
+        uids: annotation(meta, key::UIDS)
+            .into_iter()
+            .flat_map(|uids| uids.split(',').map(UidTag::new))
+            .collect(),
+        emptied: annotation(meta, key::EMPTIED).is_some(),
     })
 }
 
 /// Says whose a Secret is if it isn't the resource's.
 fn foreign(meta: &ObjectMeta, identity: &Identity) -> Option<String> {
-    let controller = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    if let Some(owner) = controller.filter(|owner| owner.uid != identity.uid) {
+    if let Some(owner) = controller(meta).filter(|owner| !identity.is_referred(owner)) {
         return Some(format!("{} {}", owner.kind, owner.name));
     }
-    let uids = annotation(meta, key::UIDS).unwrap_or_default();
-    let same = annotation(meta, key::OWNER) == Some(identity.owner().as_str())
-        && annotation(meta, key::INSTALLATION) == Some(identity.installation.as_str())
-        && uids.split(',').any(|uid| uid == identity.uid);
-    if same {
-        return None;
+    let Some(owner) = annotation(meta, key::OWNER) else {
+        return Some("somebody who isn't this operator".to_owned());
+    };
+    if annotation(meta, key::INSTALLATION) != Some(identity.installation.as_str()) {
+        return Some(format!("{owner} of another installation of the operator"));
     }
-    Some(match (annotation(meta, key::OWNER), annotation(meta, key::RETAINED)) {
-        (Some(owner), Some(_)) => format!("a deleted {owner} whose Secret was retained"),
-        (Some(owner), None) => format!("another {owner}"),
-        (None, _) => "somebody who isn't this operator".to_owned(),
-    })
+    // A Secret that was copied to another place carries its annotations along.
+    let same = owner == identity.owner() && annotation(meta, key::PLACE) == Some(identity.place().as_str());
+    (!same).then(|| format!("another {owner}"))
+}
+
+/// The controller of an object, whoever that is.
+fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }
 
 /// Kind and name of the resource that a Secret says it belongs to.
@@ -164,10 +197,11 @@ pub fn owner_of(meta: &ObjectMeta) -> Option<(&str, &str)> {
 pub fn observe_metadata(meta: Option<&ObjectMeta>, identity: &Identity, live: bool) -> SecretView {
     let Some(meta) = meta else { return SecretView::Absent { live } };
     if let Some(owner) = foreign(meta, identity) {
-        return SecretView::Foreign { owner };
+        return SecretView::Foreign { owner, unclaimed: None };
     }
     let Some(record) = record(meta) else {
-        return SecretView::Foreign { owner: format!("{}, but its record can't be read", identity.owner()) };
+        let owner = format!("{}, but its record can't be read", identity.owner());
+        return SecretView::Foreign { owner, unclaimed: None };
     };
     let version = meta.resource_version.clone().unwrap_or_default();
     SecretView::Ours(OurSecret { version, live, record, contents: Contents::Unread })
@@ -186,6 +220,12 @@ pub fn observe(
     let mut view = observe_metadata(meta, identity, true);
     if let (SecretView::Ours(ours), Some(secret)) = (&mut view, secret) {
         ours.contents = contents(secret, identity, key, desired, &ours.record);
+    }
+    if let (SecretView::Foreign { unclaimed, .. }, Some(meta)) = (&mut view, meta)
+        && controller(meta).is_none()
+        && annotation(meta, key::OWNER).is_none()
+    {
+        unclaimed.clone_from(&meta.resource_version);
     }
     view
 }
@@ -234,13 +274,15 @@ fn is_current(
     let rendered = rendered(identity, desired, &record.token, value).into_iter().all(|(key, text)| {
         data.and_then(|data| data.get(key)).is_some_and(|bytes| bytes.0 == text.expose_secret().as_bytes())
     });
-    let owned = secret.metadata.owner_references.iter().flatten().any(|owner| *owner == identity.reference());
+    let referred: Vec<_> =
+        secret.metadata.owner_references.iter().flatten().filter(|o| identity.is_referred(o)).collect();
+    let wanted = (desired.deletion_policy == DeletionPolicy::Revoke).then(|| identity.reference());
     rendered
         && holds(labels, &desired.labels)
         && holds(annotations, &desired.annotations)
         && labels.get(UID_LABEL) == Some(&identity.uid)
         && managed(&secret.metadata) == Managed::of(desired)
-        && owned == (desired.deletion_policy == DeletionPolicy::Revoke)
+        && referred == wanted.iter().collect::<Vec<_>>()
 }
 
 /// Every data key that the spec asks for, with its text.
@@ -314,7 +356,8 @@ impl Commit<'_> {
         let stamp = |time: Option<Timestamp>| time.map(|time| time.to_string());
         let notes = [
             (key::OWNER, Some(identity.owner())),
-            (key::UIDS, Some(identity.uid.clone())),
+            (key::PLACE, Some(identity.place().as_str().to_owned())),
+            (key::UIDS, Some(identity.uids(previous))),
             (key::INSTALLATION, Some(identity.installation.clone())),
             (key::TOKEN_ID, Some(facts.id.as_str().to_owned())),
             (key::TOKEN_NAME, facts.name.clone()),
@@ -326,6 +369,8 @@ impl Commit<'_> {
             (key::GENERATION, Some(operation.generation.to_string())),
             (key::REPLACED, onto.names.clone()),
             (key::FENCE, None),
+            (key::RETAINED, None),
+            (key::EMPTIED, None),
             (key::DIGEST, Some(digest(value, *salt))),
         ];
         for (key, note) in notes {
@@ -353,13 +398,58 @@ pub fn fence(version: &str, id: &str) -> Value {
 /// Others' ownerReferences stay.
 #[must_use]
 pub fn retain(meta: &ObjectMeta, identity: &Identity, id: &str) -> Value {
-    let others: Vec<_> =
-        meta.owner_references.iter().flatten().filter(|owner| owner.uid != identity.uid).collect();
     json!({"metadata": {
         "resourceVersion": meta.resource_version,
         "annotations": {ours(key::RETAINED): id},
-        "ownerReferences": others,
+        "ownerReferences": others(Some(meta), identity),
     }})
+}
+
+/// The body of a merge patch that marks the Secret as the resource's, which came back without its status or under a new
+/// uid. `claim` is random: the patch changes the Secret, so that a process that still holds a value fails to write it.
+#[must_use]
+pub fn claim(meta: &ObjectMeta, identity: &Identity, policy: DeletionPolicy, claim: &str) -> Value {
+    json!({"metadata": {
+        "resourceVersion": meta.resource_version,
+        "labels": {UID_LABEL: identity.uid},
+        "annotations": {
+            ours(key::UIDS): identity.uids(Some(meta)),
+            ours(key::FENCE): claim,
+            ours(key::RETAINED): null,
+        },
+        // An ownerReference to a former life would have the garbage collector remove the Secret.
+        "ownerReferences": owners(Some(meta), identity, policy),
+    }})
+}
+
+/// The body of a merge patch that takes the operator's data out of the Secret. What others put there stays.
+#[must_use]
+pub fn empty(meta: &ObjectMeta, secret_key: &str) -> Value {
+    let mut managed = managed(meta);
+    let keys = std::mem::take(&mut managed.data).into_iter().chain([secret_key.to_owned()]);
+    json!({
+        "metadata": {
+            "resourceVersion": meta.resource_version,
+            "annotations": {
+                ours(key::EMPTIED): "true",
+                ours(key::DIGEST): null,
+                ours(key::MANAGED): serde_json::to_string(&managed).unwrap_or_default(),
+            },
+        },
+        "data": keys.map(|key| (key, Value::Null)).collect::<Map<_, _>>(),
+    })
+}
+
+/// Others' ownerReferences.
+fn others(meta: Option<&ObjectMeta>, identity: &Identity) -> Vec<OwnerReference> {
+    let references = meta.and_then(|meta| meta.owner_references.as_ref());
+    references.into_iter().flatten().filter(|owner| !identity.is_referred(owner)).cloned().collect()
+}
+
+/// All ownerReferences as `policy` demands.
+fn owners(meta: Option<&ObjectMeta>, identity: &Identity, policy: DeletionPolicy) -> Vec<OwnerReference> {
+    let own = (policy == DeletionPolicy::Revoke).then(|| identity.reference());
+    others(meta, identity).into_iter().chain(own).collect()
 }
 
 /// A patch in the making.
@@ -398,12 +488,7 @@ fn frame(
     let mut annotations = with(dropped(&old.annotations), text(&desired.annotations));
     let managed = serde_json::to_string(&Managed::of(desired)).unwrap_or_default();
     annotations.insert(ours(key::MANAGED), json!(managed));
-    let references = previous.and_then(|meta| meta.owner_references.as_ref());
-    let mut owners: Vec<_> =
-        references.into_iter().flatten().filter(|o| o.uid != identity.uid).cloned().collect();
-    if desired.deletion_policy == DeletionPolicy::Revoke {
-        owners.push(identity.reference());
-    }
+    let owners = owners(previous, identity, desired.deletion_policy);
     Body { data, labels, annotations, owners }
 }
 

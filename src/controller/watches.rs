@@ -51,6 +51,9 @@ pub(super) async fn run(
         }
         let access = control::<AccessKey>(&client, namespace.as_deref(), &driver, concurrency, access);
         let gateway = control::<GatewayKey>(&client, namespace.as_deref(), &driver, concurrency, gateway);
+        driver.context.directory.add_secrets(store.clone());
+        driver.context.directory.add_keys(access.0.clone());
+        driver.context.directory.add_keys(gateway.0.clone());
         let ready = async {
             if future::try_join(access.0.wait_until_ready(), gateway.0.wait_until_ready()).await.is_ok() {
                 synced();

@@ -120,11 +120,15 @@ fn give_back(operation: &Operation, id: &str) -> Step {
     }
 }
 
-/// Whether an operation for this reason repairs the Secret.
+/// Whether an operation for this reason repairs what somebody else did: such must not mint without bound.
 pub(super) fn is_repair(reason: OperationReason) -> bool {
     matches!(
         reason,
-        OperationReason::SecretMissing | OperationReason::SecretChanged | OperationReason::StatusLost
+        OperationReason::SecretMissing
+            | OperationReason::SecretChanged
+            | OperationReason::StatusLost
+            | OperationReason::RevokedElsewhere
+            | OperationReason::RotatedElsewhere
     )
 }
 
@@ -157,13 +161,13 @@ pub(super) fn create(observed: &Observed, reason: OperationReason) -> Operation 
 }
 
 /// An operation that rotates the token `id`.
-pub(super) fn rotate(observed: &Observed, id: &str) -> Operation {
+pub(super) fn rotate(observed: &Observed, id: &str, reason: OperationReason) -> Operation {
     Operation {
         id: observed.fresh_id.as_str().to_owned(),
         kind: OperationKind::Rotate,
         token_name: None,
         token_id: Some(id.to_owned()),
-        reason: OperationReason::GenerationRaised,
+        reason,
         generation: next_generation(observed),
         value_in_doubt: false,
     }
@@ -172,7 +176,10 @@ pub(super) fn rotate(observed: &Observed, id: &str) -> Operation {
 /// The generation that an operation begun now satisfies: what the spec says, but the mark never falls.
 fn next_generation(observed: &Observed) -> i64 {
     let asked = observed.resource.desired.as_ref().map_or(0, |desired| desired.generation);
-    asked.max(observed.resource.status.observed_rotation_generation.unwrap_or(0))
+    // Where status was lost, the Secret still tells which was the last.
+    let recorded = observed.ours().map_or(0, |secret| secret.record.generation);
+    let seen = observed.resource.status.observed_rotation_generation.unwrap_or(recorded);
+    asked.max(seen)
 }
 
 /// Shows `verdict`; once it is shown, `otherwise`. Status is written only when it differs.

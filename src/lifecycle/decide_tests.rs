@@ -8,18 +8,18 @@ use jiff::Timestamp;
 use super::decide;
 use super::desired::{Desired, InvalidSpec};
 use super::listing::Listing;
-use super::memory::{Captured, Life, Memory, Retry, Trouble};
+use super::memory::{Captured, Life, Memory, Proof, ProofOf, Retry, Suspicion, TokenSeen, Trouble};
 use super::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
 use super::observed::{
-    ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Timing,
+    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Timing,
 };
 use super::status::{Reason, Verdict, set_conditions};
 use super::step::{Closes, Step};
 use super::time::{Monotonic, Now, later, to_time};
 use super::token::{TokenFacts, TokenId};
 use crate::resources::{
-    DeletionPolicy, KeyKind, KeyStatus, LastRotation, Operation, OperationKind, OperationReason,
-    RotationSpec, SecretStatus, SpecParts, Superseded, TokenStatus,
+    DeletionPolicy, DesiredState, KeyKind, KeyStatus, LastRotation, Operation, OperationKind,
+    OperationReason, RotationSpec, SecretStatus, SpecParts, Superseded, TokenStatus,
 };
 
 const BROUGHT_BY: &str = "operation-that-brought-it";
@@ -51,6 +51,16 @@ fn facts(id: &str) -> TokenFacts {
     }
 }
 
+/// The first sight of the current token.
+fn first_seen(seconds: u64) -> TokenSeen {
+    TokenSeen { id: "tok_1".to_owned(), operation: BROUGHT_BY.to_owned(), at: at(seconds) }
+}
+
+/// The trial of the current token's value.
+fn tried(suspicion: Option<Suspicion>) -> ProofOf {
+    ProofOf { id: "tok_1".to_owned(), operation: BROUGHT_BY.to_owned(), suspicion }
+}
+
 fn trouble(reason: Reason, retry: Retry) -> Trouble {
     Trouble { reason, message: "no".to_owned(), retry }
 }
@@ -66,7 +76,10 @@ impl Case {
             gateway_id: None,
             secret: None,
             rotation: None,
+            state: None,
             deletion_policy: None,
+            external_change_policy: None,
+            adopt: None,
             suspend: None,
         };
         Self(Observed {
@@ -82,10 +95,12 @@ impl Case {
                 finalizer: true,
                 desired: Desired::parse(&parts, "checkout"),
                 deletion_policy: DeletionPolicy::Revoke,
+                state: DesiredState::Active,
                 status: KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() },
             },
             secret: SecretView::Absent { live: true },
             listing: None,
+            adoption: Adoption::None,
             connection: ConnectionView::default(),
             memory: Memory::default(),
             fresh_id: OperationId::from_random([9; 10]),
@@ -127,6 +142,8 @@ impl Case {
                 replaced: None,
                 fence: None,
                 retained: None,
+                uids: [owner().uid].into(),
+                emptied: false,
             },
             contents: Contents::Unread,
         });
@@ -161,7 +178,10 @@ impl Case {
                 gateway_id: None,
                 secret: None,
                 rotation: Some(&rotation),
+                state: None,
                 deletion_policy: None,
+                external_change_policy: None,
+                adopt: None,
                 suspend: None,
             };
             o.resource.desired = Desired::parse(&parts, "checkout");
@@ -204,7 +224,7 @@ impl Case {
     fn deleting(self) -> Self {
         self.with(|o| {
             o.resource.deleting = true;
-            o.memory.deletion_seen = Some(at(950));
+            o.memory.ending_seen = Some(at(950));
         })
     }
 
@@ -269,7 +289,7 @@ fn a_raised_generation_rotates_a_token_that_is_listed_as_ours() {
 #[test]
 fn a_token_that_no_list_shows_under_our_tag_is_never_rotated() {
     let case = Case::minted().asked(1).listed(&[], 990).with(|o| {
-        o.memory.token_seen = Some(("tok_1".to_owned(), at(100)));
+        o.memory.token_seen = Some(first_seen(100));
     });
     let Step::Record { operation, .. } = case.preflighted().step() else { panic!() };
     assert_eq!(operation.kind, OperationKind::Create);
@@ -277,7 +297,7 @@ fn a_token_that_no_list_shows_under_our_tag_is_never_rotated() {
 
 #[test]
 fn a_token_that_is_too_new_for_the_list_waits_for_the_next_one() {
-    let seen = |o: &mut Observed| o.memory.token_seen = Some(("tok_1".to_owned(), at(980)));
+    let seen = |o: &mut Observed| o.memory.token_seen = Some(first_seen(980));
     let case = Case::minted().asked(1).listed(&[], 900).with(seen);
     assert_eq!(case.step(), Step::FreshList { begun_after: at(980) });
     let case = Case::minted().asked(1).listed(&[], 990).with(seen);
@@ -322,7 +342,7 @@ fn a_secret_that_a_cache_lacks_is_looked_for() {
 #[test]
 fn a_secret_that_must_be_replaced_gets_a_new_token() {
     type Change = fn(&mut Observed);
-    let changes: [(&str, OperationReason, Change); 4] = [
+    let changes: [(&str, OperationReason, Change); 3] = [
         ("gone", OperationReason::SecretMissing, |o| o.secret = SecretView::Absent { live: true }),
         ("edited", OperationReason::SecretChanged, |o| {
             let SecretView::Ours(secret) = &mut o.secret else { panic!() };
@@ -332,9 +352,6 @@ fn a_secret_that_must_be_replaced_gets_a_new_token() {
             let SecretView::Ours(secret) = &mut o.secret else { panic!() };
             (secret.live, secret.contents) = (true, Contents::Current);
             secret.record.token = facts("tok_2");
-        }),
-        ("status was lost", OperationReason::StatusLost, |o| {
-            o.resource.status = KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() };
         }),
     ];
     for (what, reason, change) in changes {
@@ -353,7 +370,8 @@ fn a_template_that_changed_is_rendered_and_nothing_is_rotated() {
 
 #[test]
 fn a_foreign_secret_stalls_the_key_and_no_token_is_made() {
-    let foreign = |o: &mut Observed| o.secret = SecretView::Foreign { owner: "somebody".to_owned() };
+    let foreign =
+        |o: &mut Observed| o.secret = SecretView::Foreign { owner: "somebody".to_owned(), unclaimed: None };
     assert_eq!(Case::new().with(foreign).shown(), (false, "SecretConflict".to_owned(), true));
 }
 
@@ -587,8 +605,9 @@ fn deletion_of_a_token_that_no_list_shows_tries_the_value_before_it_lets_go() {
     let case = Case::minted().deleting().listed(&[], 960);
     assert_eq!(case.step(), Step::ReadSecret);
     let case = case.secret(|secret| (secret.live, secret.contents) = (true, Contents::Current));
-    assert_eq!(case.step(), Step::ProveLife { id: "tok_1".to_owned() });
-    let proved = |life| move |o: &mut Observed| o.memory.proof = Some(("tok_1".to_owned(), life));
+    assert_eq!(case.step(), Step::ProveLife(tried(None)));
+    let proved =
+        |life| move |o: &mut Observed| o.memory.proof = Some(Proof { of: tried(None), life, at: at(950) });
     let dead = Case::minted().deleting().listed(&[], 960).with(proved(Life::Dead));
     assert_eq!(dead.step(), Step::RemoveFinalizer);
     let alive = Case::minted().deleting().listed(&[], 960).with(proved(Life::Alive));

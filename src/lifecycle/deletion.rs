@@ -1,15 +1,17 @@
 //! Deletion: everything that status names and everything listed under our tag is revoked, then the finalizer goes. With
 //! `Retain` the committed token and its Secret stay. Nothing is dropped silently.
 
+use crate::resources::KeyStatus;
+
+use super::absence::{Pending, list_at, pending};
 use super::clauses::Clauses;
 use super::decide::{rest, rest_until, retains, show};
-
+use super::ending::all_dead;
 use super::observed::{Contents, Observed, SecretView};
 use super::recovery::{claims_commit, is_committed, quiet_from};
 use super::status::Verdict;
 use super::step::Step;
 use super::time::Monotonic;
-use super::upkeep::{Pending, absent_twice, list_at, pending, proved_dead};
 
 pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if !observed.resource.finalizer {
@@ -20,7 +22,7 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
         return show(observed, &Verdict::revocation_pending(&trouble.message), rest_until(until));
     }
     let status = &observed.resource.status;
-    let seen = observed.memory.deletion_seen.unwrap_or(observed.now.mono);
+    let seen = observed.memory.ending_seen.unwrap_or(observed.now.mono);
     let begin = match &status.operation {
         Some(operation)
             if clauses.deletion_waits && observed.memory.harmless.as_ref() != Some(&operation.id) =>
@@ -28,33 +30,25 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
             // The call can no longer arrive, and no list lags so far behind that it lacks what the call made.
             quiet_from(observed, operation) + observed.timing.list_lag
         }
+        // No operation is recorded, but there may have been one: status was wiped, and nothing was written since.
+        None if clauses.deletion_waits && is_blank(status) => {
+            seen + observed.timing.recovery_wait + observed.timing.list_lag
+        }
         _ => seen,
     };
     if observed.now.mono < begin {
         let waits = "An operation is under way whose outcome isn't known; it is waited for before anything is revoked.";
         return show(observed, &Verdict::revocation_pending(waits), rest_until(begin));
     }
-    let Some(listing) = observed.listing.as_ref().filter(|listing| listing.begun >= begin) else {
+    if observed.listing.as_ref().is_none_or(|listing| listing.begun < begin) {
         return list_at(observed, begin);
-    };
+    }
     let keep = match kept(observed, begin) {
         Ok(keep) => keep,
         Err(step) => return step,
     };
-    let mut unproved = None;
-    for id in ours(observed).filter(|id| Some(id) != keep.as_ref() && !observed.memory.revoked.contains(id)) {
-        match observed.listed_as(&id) {
-            Some(listed) if !listed.alive => {}
-            Some(_) => return Step::Revoke { id },
-            None if observed.memory.made.contains(&id) => return Step::Revoke { id },
-            // An empty list may be another organization's; but who sets Retain lets go of what can't be told.
-            None if proved_dead(observed, &id) => {}
-            None if absent_twice(observed, &id) && (listing.shows_any() || retains(observed)) => {}
-            None => unproved = Some(id),
-        }
-    }
-    if let Some(id) = unproved {
-        return prove_gone(observed, &id, listing.begun);
+    if let Err(step) = all_dead(observed, begin, keep.as_deref(), Verdict::revocation_pending) {
+        return step;
     }
     if let Some(id) = keep {
         match &observed.secret {
@@ -69,6 +63,11 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     Step::RemoveFinalizer
 }
 
+/// Whether nothing but what the API server puts there stands in status.
+fn is_blank(status: &KeyStatus) -> bool {
+    status.token.is_none() && status.operation.is_none() && status.conditions.is_empty()
+}
+
 /// The token that outlives the resource: with `Retain`, the one whose value the Secret holds.
 fn kept(observed: &Observed, quiet: Monotonic) -> Result<Option<String>, Step> {
     if !retains(observed) {
@@ -76,6 +75,10 @@ fn kept(observed: &Observed, quiet: Monotonic) -> Result<Option<String>, Step> {
     }
     let status = &observed.resource.status;
     let current = status.token.as_ref().map(|token| token.id.clone());
+    // Where status was lost, what the Secret names stays if the list shows it as this place's.
+    let recorded = observed.ours().map(|secret| secret.record.token.id.as_string());
+    let recorded = recorded.filter(|id| observed.listed_as(id).is_some_and(|listed| listed.alive));
+    let current = current.or_else(|| recorded.cloned());
     let Some(operation) = &status.operation else {
         return Ok(current);
     };
@@ -92,54 +95,4 @@ fn kept(observed: &Observed, quiet: Monotonic) -> Result<Option<String>, Step> {
         }
         _ => Ok(current),
     }
-}
-
-/// Everything that may be ours: what status names, and what is listed under our tag.
-fn ours(observed: &Observed) -> impl Iterator<Item = String> {
-    let status = &observed.resource.status;
-    let rotated = status.operation.as_ref().and_then(|operation| operation.token_id.as_ref());
-    let named = status
-        .token
-        .iter()
-        .map(|token| &token.id)
-        .chain(status.superseded.iter().map(|entry| &entry.id))
-        .chain(rotated);
-    let listed =
-        observed.listed().iter().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string());
-    let all: std::collections::BTreeSet<String> = named.chain(listed).cloned().collect();
-    all.into_iter()
-}
-
-/// A token that status names isn't listed under our tag. That proves nothing by itself: the Secret's own value is
-/// tried, and lists are waited for. If neither tells, the resource stays and says why.
-fn prove_gone(observed: &Observed, id: &str, begun: Monotonic) -> Step {
-    let tried = matches!(&observed.memory.proof, Some((proved, _)) if proved == id);
-    if !tried {
-        match &observed.secret {
-            SecretView::Unread => return Step::ReadSecret,
-            SecretView::Ours(secret) if secret.record.token.id.as_str() == id => {
-                return match secret.contents {
-                    Contents::Unread => Step::ReadSecret,
-                    Contents::Changed => wait(observed, id, begun),
-                    Contents::Stale | Contents::Current => Step::ProveLife { id: id.to_owned() },
-                };
-            }
-            _ => {}
-        }
-    }
-    wait(observed, id, begun)
-}
-
-fn wait(observed: &Observed, id: &str, begun: Monotonic) -> Step {
-    let lag = observed.timing.list_lag;
-    let seen = observed.memory.superseded_seen.get(id).or(observed.memory.deletion_seen.as_ref()).copied();
-    let first = observed.memory.absent_since.get(id).copied().unwrap_or(begun);
-    let settled = first.max(seen.unwrap_or(begun) + lag) + lag;
-    let verdict = Verdict::revocation_pending(format!(
-        "Token {id} isn't listed under this resource's name, so it isn't known whether it lives, and nothing is called \
-         with an id that may be somebody else's. Revoke it in the console if it is there, then set \
-         spec.deletionPolicy to Retain to let the resource go."
-    ));
-    let next = if begun >= settled { rest() } else { list_at(observed, settled) };
-    show(observed, &verdict, next)
 }

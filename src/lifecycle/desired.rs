@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::resources::{DEFAULT_SECRET_KEY, DeletionPolicy, RotationStrategy, SpecParts};
+use crate::resources::{
+    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RotationStrategy, SpecParts,
+};
 
 use super::duration;
 use super::template::Template;
@@ -45,6 +47,10 @@ pub struct Desired {
     pub grace: Duration,
     /// What becomes of token and Secret on deletion.
     pub deletion_policy: DeletionPolicy,
+    /// What follows when somebody else killed the value.
+    pub external_change_policy: ExternalChangePolicy,
+    /// The token that is taken over in place of making one.
+    pub adopt: Option<AdoptSpec>,
     /// Whether new operations wait.
     pub suspend: bool,
 }
@@ -131,6 +137,8 @@ impl Desired {
             strategy: rotation.strategy.unwrap_or_default(),
             grace,
             deletion_policy: parts.deletion_policy.unwrap_or_default(),
+            external_change_policy: parts.external_change_policy.unwrap_or_default(),
+            adopt: parts.adopt.cloned(),
             suspend: parts.suspend.unwrap_or_default(),
         })
     }

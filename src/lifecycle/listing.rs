@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::naming::{Installation, Owner, Tag};
+use super::naming::{Installation, Place, Tag};
 use super::time::Monotonic;
-use super::token::TokenFacts;
+use super::token::{TokenFacts, TokenId};
 
 /// A token of ours in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,13 +17,25 @@ pub struct Listed {
     pub alive: bool,
 }
 
-/// A **complete** list of one type of token, as far as it is ours. One that was cut short proves nothing about what it
-/// lacks and never becomes a `Listing`.
+/// A token that a resource wants to know of by its id, whoever made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What the list tells.
+    pub facts: TokenFacts,
+    /// The tag of its name, of whatever installation; nothing if people made it.
+    pub tag: Option<Tag>,
+    /// Listed as living.
+    pub alive: bool,
+}
+
+/// A **complete** list of one type of token, as far as it is ours or was asked for. One that was cut short proves
+/// nothing about what it lacks and never becomes a `Listing`.
 #[derive(Clone, Debug)]
 pub struct Listing {
     /// When its first page was asked for.
     pub begun: Monotonic,
-    owners: HashMap<Owner, Vec<Listed>>,
+    places: HashMap<Place, Vec<Listed>>,
+    wanted: HashMap<TokenId, Wanted>,
 }
 
 impl Listing {
@@ -43,7 +55,7 @@ impl Listing {
     /// A list that shows nothing yet.
     #[must_use]
     pub fn empty(begun: Monotonic) -> Self {
-        Self { begun, owners: HashMap::new() }
+        Self { begun, places: HashMap::new(), wanted: HashMap::new() }
     }
 
     /// Keeps a token if it bears a tag of `installation`. One that is shown again, as on two pages when the list moved
@@ -51,21 +63,38 @@ impl Listing {
     pub fn add(&mut self, installation: &Installation, facts: TokenFacts, alive: bool) {
         let tag = facts.name.as_deref().and_then(Tag::of_name);
         if let Some(tag) = tag.filter(|tag| tag.owner.installation == *installation) {
-            let tokens = self.owners.entry(tag.owner.clone()).or_default();
+            let tokens = self.places.entry(tag.owner.place.clone()).or_default();
             tokens.retain(|other| other.facts.id != facts.id);
             tokens.push(Listed { facts, tag, alive });
         }
     }
 
-    /// The tokens under the tag of one resource.
+    /// Keeps a token that was asked for by its id.
+    pub fn add_wanted(&mut self, facts: TokenFacts, alive: bool) {
+        let tag = facts.name.as_deref().and_then(Tag::of_name);
+        self.wanted.insert(facts.id.clone(), Wanted { facts, tag, alive });
+    }
+
+    /// The tokens of this installation that were made for one place, whoever lived there.
     #[must_use]
-    pub fn of(&self, owner: &Owner) -> &[Listed] {
-        self.owners.get(owner).map_or(&[], Vec::as_slice)
+    pub fn at(&self, place: &Place) -> &[Listed] {
+        self.places.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// A token that was asked for by its id before the list was begun.
+    #[must_use]
+    pub fn wanted(&self, id: &str) -> Option<&Wanted> {
+        self.wanted.get(&TokenId::parse(id).ok()?)
+    }
+
+    /// Every token of this installation.
+    pub fn all(&self) -> impl Iterator<Item = &Listed> {
+        self.places.values().flatten()
     }
 
     /// Whether it shows any token of this installation. A list that doesn't may be another organization's.
     #[must_use]
     pub fn shows_any(&self) -> bool {
-        !self.owners.is_empty()
+        !self.places.is_empty()
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::resources::{KeyStatus, Operation};
 
 use super::observed::Version;
@@ -24,22 +26,76 @@ pub struct Memory {
     pub harmless: Option<String>,
     /// Superseded tokens, each with the time at which this process first saw it so.
     pub superseded_seen: BTreeMap<String, Monotonic>,
-    /// The current token, and when this process first saw it so.
-    pub token_seen: Option<(String, Monotonic)>,
-    /// When this process first saw that the resource is being deleted.
-    pub deletion_seen: Option<Monotonic>,
+    /// The current token as one operation brought it, and when this process first saw it so.
+    pub token_seen: Option<TokenSeen>,
+    /// When this process first saw that the resource is being deleted, or that its state is `Revoked`.
+    pub ending_seen: Option<Monotonic>,
+    /// When this process claimed the Secret of a resource whose status was lost, so that whoever still holds a value
+    /// fails to write it.
+    pub claimed: Option<Monotonic>,
     /// Ids that the token API answered to calls of this process for this resource.
     pub made: BTreeSet<String>,
     /// Ids that this process revoked.
     pub revoked: BTreeSet<String>,
-    /// For ids that a complete list lacked: when the first such list was begun.
+    /// For ids that a complete list lacked which was late enough to show them: when the first such list was begun.
     pub absent_since: BTreeMap<String, Monotonic>,
-    /// Whether the Secret's own value was accepted by the token API; for the id that the Secret names.
-    pub proof: Option<(String, Life)>,
+    /// Ids that a complete list has shown to this process.
+    pub shown: BTreeSet<String>,
+    /// Whether the Secret's own value was accepted by the token API.
+    pub proof: Option<Proof>,
     /// Why the last attempt failed.
     pub trouble: Option<Trouble>,
     /// Repairs of the Secret by this process.
     pub repairs: Repairs,
+}
+
+/// The first sight of a token, as one operation brought it: a rotation in place keeps the id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSeen {
+    /// Its id.
+    pub id: String,
+    /// The operation that brought its value.
+    pub operation: String,
+    /// When.
+    pub at: Monotonic,
+}
+
+/// What was proved about the value in the Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// What was tried, and why.
+    pub of: ProofOf,
+    /// How the token API answered.
+    pub life: Life,
+    /// When.
+    pub at: Monotonic,
+}
+
+/// Which value is tried, and what gave rise to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProofOf {
+    /// The token that the Secret names.
+    pub id: String,
+    /// The operation that wrote the value.
+    pub operation: String,
+    /// What a list says against it.
+    pub suspicion: Option<Suspicion>,
+}
+
+/// Why a token isn't believed to live with the value that was committed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Suspicion {
+    /// It is listed as revoked or expired.
+    Dead,
+    /// Two complete lists lack it.
+    Absent,
+    /// It is listed with another prefix or time of rotation than was committed.
+    Altered {
+        /// The prefix that the list shows.
+        prefix: Option<String>,
+        /// The time of rotation that the list shows.
+        rotated_at: Option<Timestamp>,
+    },
 }
 
 /// Whether a value is accepted by the token API.
@@ -198,29 +254,47 @@ pub enum Outcome {
     /// A token was revoked, or is gone already.
     Revoked(String),
     /// The value of the Secret was tried.
-    Proved(String, Life),
+    Proved(ProofOf, Life),
+    /// The Secret of a resource whose status was lost is claimed.
+    Claimed,
+    /// The status that was lost is written anew.
+    Rebuilt,
     /// Something failed that isn't part of an operation's call.
     Failed(Trouble),
 }
 
 impl Memory {
-    /// Takes note of what stands in status: first sights, by this process, at `now`.
-    pub fn notice(&mut self, status: &KeyStatus, deleting: bool, now: Now) {
-        let seen = |old: &Option<(String, Monotonic)>, id: Option<&str>| {
-            let id = id?;
-            Some(match old {
-                Some((seen, at)) if seen == id => (id.to_owned(), *at),
-                _ => (id.to_owned(), now.mono),
-            })
-        };
-        self.operation_seen = seen(&self.operation_seen, status.operation.as_ref().map(|op| op.id.as_str()));
-        self.token_seen = seen(&self.token_seen, status.token.as_ref().map(|token| token.id.as_str()));
+    /// Takes note of what stands in status: first sights, by this process, at `now`. `ending` says that the resource is
+    /// being deleted or is to have no living token.
+    pub fn notice(&mut self, status: &KeyStatus, ending: bool, now: Now) {
+        let operation = status.operation.as_ref().map(|operation| operation.id.clone());
+        if self.operation_seen.as_ref().map(|(seen, _)| seen) != operation.as_ref() {
+            self.operation_seen = operation.map(|operation| (operation, now.mono));
+        }
+        let token = status.token.as_ref().map(|token| {
+            let operation =
+                status.last_rotation.as_ref().map_or_else(String::new, |last| last.operation.clone());
+            TokenSeen { id: token.id.clone(), operation, at: now.mono }
+        });
+        let same = |a: &TokenSeen, b: &TokenSeen| a.id == b.id && a.operation == b.operation;
+        match (&self.token_seen, token) {
+            (Some(seen), Some(token)) if same(seen, &token) => {}
+            (_, token) => {
+                // What lists lacked before says nothing of the token as it is now.
+                if let Some(token) = &token {
+                    self.absent_since.remove(&token.id);
+                }
+                self.token_seen = token;
+            }
+        }
         self.superseded_seen.retain(|id, _| status.superseded.iter().any(|entry| entry.id == *id));
         for entry in &status.superseded {
             self.superseded_seen.entry(entry.id.clone()).or_insert(now.mono);
         }
-        if deleting && self.deletion_seen.is_none() {
-            self.deletion_seen = Some(now.mono);
+        if !ending {
+            self.ending_seen = None;
+        } else if self.ending_seen.is_none() {
+            self.ending_seen = Some(now.mono);
             // What held a new value back is no reason to put off a revocation.
             self.trouble = None;
         }
@@ -232,12 +306,33 @@ impl Memory {
         }
     }
 
-    /// Takes note that a complete list, begun at `begun`, lacks or shows an id.
-    pub fn notice_list(&mut self, begun: Monotonic, claimed: &[String], shown: impl Fn(&str) -> bool) {
-        self.absent_since.retain(|id, _| claimed.contains(id) && !shown(id));
-        for id in claimed.iter().filter(|id| !shown(id)) {
-            self.absent_since.entry(id.clone()).or_insert(begun);
+    /// Takes note of what a complete list, begun at `begun`, shows and lacks of the tokens that status names. Lists lag
+    /// by `lag`: one begun sooner after a token's first sight proves nothing by lacking it.
+    pub fn notice_list(
+        &mut self,
+        begun: Monotonic,
+        status: &KeyStatus,
+        lag: Duration,
+        shown: impl Fn(&str) -> bool,
+    ) {
+        let token = status.token.iter().map(|token| &token.id);
+        let claimed: Vec<_> = token.chain(status.superseded.iter().map(|entry| &entry.id)).collect();
+        self.absent_since.retain(|id, _| claimed.contains(&id) && !shown(id));
+        self.shown.retain(|id| claimed.contains(&id));
+        for id in claimed {
+            if shown(id) {
+                self.shown.insert(id.clone());
+            } else if self.first_sight(id).is_some_and(|seen| begun >= seen + lag) {
+                self.absent_since.entry(id.clone()).or_insert(begun);
+            }
         }
+    }
+
+    /// When this process first saw that status names the token.
+    #[must_use]
+    pub fn first_sight(&self, id: &str) -> Option<Monotonic> {
+        let current = self.token_seen.as_ref().filter(|seen| seen.id == id);
+        self.superseded_seen.get(id).copied().or(current.map(|seen| seen.at))
     }
 
     /// Takes note of how a step ended.
@@ -283,6 +378,7 @@ impl Memory {
                 }
                 self.flight = None;
                 self.trouble = None;
+                self.claimed = None;
             }
             Outcome::Dropped => self.flight = None,
             Outcome::Abandoned => self.advance(Stage::Abandoned),
@@ -290,7 +386,9 @@ impl Memory {
                 self.trouble = None;
                 self.revoked.insert(id);
             }
-            Outcome::Proved(id, life) => self.proof = Some((id, life)),
+            Outcome::Proved(of, life) => self.proof = Some(Proof { of, life, at: now }),
+            Outcome::Claimed => self.claimed = Some(now),
+            Outcome::Rebuilt => self.claimed = None,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
         }
     }

@@ -3,13 +3,17 @@
 //! Nothing here does I/O, reads a clock or draws a random number: whoever calls says what is so, and performs the step
 //! that comes back.
 
+mod absence;
+mod adoption;
 mod clauses;
 mod decide;
 #[cfg(test)]
 mod decide_tests;
 mod deletion;
 pub mod desired;
+mod drift;
 pub mod duration;
+mod ending;
 pub mod listing;
 pub mod memory;
 #[cfg(test)]
@@ -17,6 +21,8 @@ mod model;
 pub mod naming;
 pub mod observed;
 mod recovery;
+mod restore;
+mod revocation;
 pub mod status;
 pub mod step;
 pub mod template;

@@ -1,15 +1,17 @@
 //! What was observed: everything that a decision may depend on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::resources::{DeletionPolicy, KeyStatus};
+use crate::resources::{DeletionPolicy, DesiredState, KeyStatus};
 
 use super::desired::{Desired, InvalidSpec};
 use super::listing::{Listed, Listing};
 use super::memory::Memory;
-use super::naming::{OperationId, Owner};
-use super::time::Now;
+use super::naming::{OperationId, Owner, UidTag};
+use super::time::{Monotonic, Now};
+use super::token::TokenFacts;
 
 /// A resourceVersion. Only equality means anything.
 pub type Version = String;
@@ -67,6 +69,8 @@ pub struct ResourceView {
     pub desired: Result<Desired, InvalidSpec>,
     /// What becomes of token and Secret on deletion; cleanup needs no valid spec.
     pub deletion_policy: DeletionPolicy,
+    /// Whether its tokens may live; an emergency needs no valid spec either.
+    pub state: DesiredState,
     /// Its status.
     pub status: KeyStatus,
 }
@@ -85,6 +89,9 @@ pub enum SecretView {
     Foreign {
         /// Whose, in words.
         owner: String,
+        /// Its version, if nobody at all has marked it as theirs and it was read in this pass with its data: then it
+        /// may be adopted, where the spec asks for that.
+        unclaimed: Option<Version>,
     },
     /// It is ours.
     Ours(OurSecret),
@@ -107,7 +114,7 @@ pub struct OurSecret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The token whose value it holds.
-    pub token: super::token::TokenFacts,
+    pub token: TokenFacts,
     /// The operation that wrote it.
     pub operation: String,
     /// The rotation generation that the value satisfies.
@@ -118,6 +125,10 @@ pub struct Record {
     pub fence: Option<String>,
     /// The token with which it was retained, its resource being deleted.
     pub retained: Option<String>,
+    /// The uids that the resource has had, as in tags.
+    pub uids: BTreeSet<UidTag>,
+    /// The value was taken out because the resource's state is `Revoked`.
+    pub emptied: bool,
 }
 
 /// What the data of a Secret of ours say.
@@ -142,6 +153,37 @@ pub struct ConnectionView {
     pub clock_skewed: bool,
     /// Rises whenever the operator's own credential changes.
     pub credential_version: u64,
+    /// So many of the known tokens vanished from the lists at once that absence proves nothing.
+    pub absence_doubted: bool,
+}
+
+/// What is so of the token that `spec.adopt` names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Adoption {
+    /// The spec names none.
+    #[default]
+    None,
+    /// No list tells yet; one begun at this time or later will.
+    Unlisted(Monotonic),
+    /// It may be this resource's: nobody else claims it, and the operator is allowed to.
+    Allowed(Sighting),
+    /// It may not, for this reason.
+    Refused(String),
+}
+
+/// A token as the latest list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// What the list tells.
+    pub facts: TokenFacts,
+    /// Listed as living.
+    pub alive: bool,
+}
+
+impl Sighting {
+    fn of(listed: &Listed) -> Self {
+        Self { facts: listed.facts.clone(), alive: listed.alive }
+    }
 }
 
 /// Everything that a decision may depend on.
@@ -161,6 +203,8 @@ pub struct Observed {
     pub secret: SecretView,
     /// The latest complete list of tokens of its type.
     pub listing: Option<Arc<Listing>>,
+    /// The token that the spec wants to adopt.
+    pub adoption: Adoption,
     /// The connection.
     pub connection: ConnectionView,
     /// What this process knows of the key.
@@ -172,23 +216,45 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// The tokens listed under the resource's tag.
-    #[must_use]
-    pub fn listed(&self) -> &[Listed] {
-        self.listing.as_ref().map_or(&[], |listing| listing.of(&self.owner))
+    /// The tokens listed under the resource's tag: under its uid, or under one that it had in an earlier life.
+    pub fn listed(&self) -> impl Iterator<Item = &Listed> {
+        let former = self.ours().map(|secret| &secret.record.uids);
+        let at_place = self.listing.as_ref().map_or(&[][..], |listing| listing.at(&self.owner.place));
+        at_place.iter().filter(move |listed| {
+            let uid = &listed.tag.owner.uid;
+            *uid == self.owner.uid || former.is_some_and(|former| former.contains(uid))
+        })
     }
 
-    /// The listed token with this id, if it stands under the resource's tag.
+    /// The listed token with this id, if it stands under the resource's tag or is the one that the resource may adopt.
+    /// That makes a fact of what a Secret says.
     #[must_use]
-    pub fn listed_as(&self, id: &str) -> Option<&Listed> {
-        self.listed().iter().find(|listed| listed.facts.id.as_str() == id)
+    pub fn listed_as(&self, id: &str) -> Option<Sighting> {
+        let ours = self.listed().find(|listed| listed.facts.id.as_str() == id);
+        ours.map(Sighting::of).or_else(|| self.adopted(id))
     }
 
-    /// Whether the id is a fact: listed under the resource's tag, or answered to a call of this process for this
-    /// resource. Everything else is a claim.
+    /// The listed token with this id, if it was made for the resource's place, in whichever of its lives, or is the one
+    /// that the resource may adopt. That makes a fact of what status says, which nobody but the operator writes.
+    #[must_use]
+    pub fn listed_here(&self, id: &str) -> Option<Sighting> {
+        let at_place = self.listing.as_ref().map_or(&[][..], |listing| listing.at(&self.owner.place));
+        let here = at_place.iter().find(|listed| listed.facts.id.as_str() == id);
+        here.map(Sighting::of).or_else(|| self.adopted(id))
+    }
+
+    fn adopted(&self, id: &str) -> Option<Sighting> {
+        match &self.adoption {
+            Adoption::Allowed(adopted) if adopted.facts.id.as_str() == id => Some(adopted.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether an id that status names is a fact: listed as the resource's, or answered to a call of this process for
+    /// this resource. Everything else is a claim.
     #[must_use]
     pub fn verified(&self, id: &str) -> bool {
-        self.memory.made.contains(id) || self.listed_as(id).is_some()
+        self.memory.made.contains(id) || self.listed_here(id).is_some()
     }
 
     /// The Secret, if it is ours.

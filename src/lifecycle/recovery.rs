@@ -3,16 +3,17 @@
 //! It never rotates and never adopts by name. Unless the Secret carries the operation's id, the operation is replaced
 //! by a new `Create`: a call that arrives late can then only find, or make, a token that is on its way out.
 
-use crate::resources::{MAX_SUPERSEDED, Operation, OperationKind};
+use crate::resources::{DesiredState, KeyStatus, MAX_SUPERSEDED, Operation, OperationKind};
 
+use super::absence::list_at;
 use super::clauses::Clauses;
 use super::decide::{create, is_repair, rest, rest_until, show};
 use super::listing::Listed;
-use super::observed::{Contents, Observed, OurSecret, SecretView};
+use super::observed::{Contents, Observed, OurSecret, SecretView, Sighting};
 use super::status::{self, Reason, Verdict};
 use super::step::{Closes, Step};
 use super::time::Monotonic;
-use super::upkeep;
+use super::{revocation, upkeep};
 
 pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clauses) -> Step {
     let harmless = observed.memory.harmless.as_ref() == Some(&operation.id);
@@ -62,6 +63,11 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
         let facts = &token.facts;
         status::supersede(&mut status, facts.id.as_str(), facts.prefix.clone(), observed.now.wall, grace);
     }
+    if observed.resource.state == DesiredState::Revoked {
+        // No successor: what finds no room here is listed under our tag, and is revoked like the rest.
+        status.superseded.truncate(MAX_SUPERSEDED);
+        return close(observed, status, &revocation::revoking("The tokens are being revoked."));
+    }
     // Room must be left for the token that the new one replaces.
     if status.superseded.len() >= MAX_SUPERSEDED {
         return if operation.value_in_doubt || operation.kind == OperationKind::Rotate {
@@ -107,7 +113,7 @@ fn left_behind<'a>(observed: &'a Observed, operation: &'a Operation) -> impl Ite
         OperationKind::Create => operation.token_name.as_deref(),
         OperationKind::Rotate => current.and_then(|token| token.name.as_deref()),
     };
-    observed.listed().iter().filter(move |listed| {
+    observed.listed().filter(move |listed| {
         listed.alive
             && name.is_some()
             && listed.facts.name.as_deref() == name
@@ -135,7 +141,7 @@ pub(super) fn is_committed(
     }
     let listed = observed.listed_as(id);
     let current = observed.resource.status.token.as_ref();
-    let fits = |listed: &Listed| match operation.kind {
+    let fits = |listed: &Sighting| match operation.kind {
         OperationKind::Create => listed.facts.name == operation.token_name,
         // The id may have changed with the rotation, the name has not.
         OperationKind::Rotate => current.is_some_and(|token| {
@@ -144,7 +150,7 @@ pub(super) fn is_committed(
         }),
     };
     if let Some(listed) = listed {
-        return Some(fits(listed) && listed.alive);
+        return Some(fits(&listed) && listed.alive);
     }
     // Lists may lag: only one that is late enough says that the id isn't there.
     let settled = quiet + observed.timing.list_lag;
@@ -169,24 +175,26 @@ fn await_list(observed: &Observed, quiet: Monotonic) -> Step {
         Some(begun) if begun < quiet => quiet,
         Some(_) => settled,
     };
-    upkeep::list_at(observed, next)
+    list_at(observed, next)
 }
 
 fn close_harmless(observed: &Observed) -> Step {
     let mut status = observed.resource.status.clone();
     status.operation = None;
     let verdict = upkeep::verdict_without_operation(observed, &status);
-    status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
-    Step::WriteStatus { status: Box::new(status), closes: Closes::Harmless }
+    close(observed, status, &verdict)
 }
 
 /// The operation is closed without a successor, so that what awaits revocation can go. What its call made is listed
 /// under our tag and is claimed once there is room.
 fn close_full(observed: &Observed) -> Step {
-    let mut status = observed.resource.status.clone();
-    status.operation = None;
     let verdict = Verdict::stalled(false, Reason::SupersededFull, upkeep::FULL);
-    status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
+    close(observed, observed.resource.status.clone(), &verdict)
+}
+
+fn close(observed: &Observed, mut status: KeyStatus, verdict: &Verdict) -> Step {
+    status.operation = None;
+    status::set_conditions(&mut status, verdict, observed.resource.generation, observed.now.wall);
     Step::WriteStatus { status: Box::new(status), closes: Closes::Harmless }
 }
 

@@ -64,7 +64,13 @@ reasons! {
     SecretMissing: "The Secret is gone; a replacement token is due.", "Wait, and find out who deletes the Secret if it happens again: repairs are spaced further and further apart.";
     SecretChanged: "The Secret doesn't hold the value that the operator wrote; a replacement token is due.", "Wait, and find out who changes the Secret if it happens again.";
     Expired: "The token has expired; a replacement is due.", "Wait; the message tells what holds it back.";
-    StatusLost: "The resource's status was lost; a replacement token is due.", "Wait.";
+    StatusLost: "The resource's status was lost, or it came back under a new uid. Whether the Secret's value lives is being checked; where that can't be proved, a replacement token is made.", "Wait.";
+    RevokedElsewhere: "The token was revoked or expired elsewhere: the Secret's value is dead.", "Wait for the replacement, and find out who revoked it. With externalChangePolicy Halt: raise spec.rotation.generation to get a new token.";
+    RotatedElsewhere: "The token was rotated elsewhere: the Secret's value is dead.", "Wait for the replacement, and find out who rotated it. With externalChangePolicy Halt: raise spec.rotation.generation to get a new token.";
+    Revoking: "spec.state is Revoked; the tokens are being revoked.", "Wait; the message tells what holds it back.";
+    Revoked: "spec.state is Revoked: no token of this resource lives and the Secret holds no value.", "Set spec.state to Active for a new token.";
+    AdoptionPending: "The token that spec.adopt names is being taken over.", "Wait; the message tells what holds it back.";
+    AdoptionRefused: "The token that spec.adopt names can't be taken over; the message tells why. Nothing was changed.", "Correct spec.adopt, or take it out to have a new token made.";
     OutcomeUnknown: "The token API's answer to the last call was lost. Once the call can no longer arrive, a new token is made and whatever the lost call made is revoked.", "Wait.";
     CredentialRefused: "The token API refuses the operator's own credential, or what it may do.", "Give the operator a credential that may manage tokens; it is read again as soon as its file changes.";
     RequestRefused: "The token API refuses the request; the message tells why.", "Change the field that the message is about.";
@@ -118,11 +124,11 @@ impl Verdict {
 
     /// Deletion is held up. kstatus reads a resource that is being deleted as terminating, whatever stands here.
     #[must_use]
-    pub fn revocation_pending(message: impl Into<String>) -> Self {
+    pub fn revocation_pending(message: &str) -> Self {
         Self {
             ready: false,
             reason: Reason::RevocationPending,
-            message: message.into(),
+            message: message.to_owned(),
             reconciling: false,
             stalled: false,
         }
@@ -179,7 +185,7 @@ pub fn supersede(
     if status.superseded.iter().all(|entry| entry.id != id) {
         status.superseded.push(Superseded {
             id: id.to_owned(),
-            prefix: prefix.map(|prefix| clip(&prefix, MAX_PREFIX)),
+            prefix: prefix.as_deref().map(shown_prefix),
             since: to_time(now),
             revoke_after: to_time(later(now, grace)),
         });
@@ -203,7 +209,9 @@ pub fn with_intent(observed: &Observed, operation: &Operation, mut status: KeySt
 /// The row of the table that holds while a token is made for `reason`.
 fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
     match reason {
-        OperationReason::Created => Verdict::reconciling(false, Reason::Minting, "A token is being made."),
+        OperationReason::Created | OperationReason::Activated => {
+            Verdict::reconciling(false, Reason::Minting, "A token is being made.")
+        }
         OperationReason::SecretMissing => Verdict::reconciling(
             false,
             Reason::SecretMissing,
@@ -213,6 +221,21 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
             false,
             Reason::SecretChanged,
             "The Secret was changed by somebody else; a replacement token is being made.",
+        ),
+        OperationReason::RevokedElsewhere => Verdict::reconciling(
+            false,
+            Reason::RevokedElsewhere,
+            "The token was revoked or expired elsewhere; a replacement is being made.",
+        ),
+        OperationReason::RotatedElsewhere => Verdict::reconciling(
+            false,
+            Reason::RotatedElsewhere,
+            "The token was rotated elsewhere; a replacement is being made.",
+        ),
+        OperationReason::Adopted => Verdict::reconciling(
+            false,
+            Reason::AdoptionPending,
+            "A new token is being made in place of the adopted one.",
         ),
         OperationReason::StatusLost => Verdict::reconciling(
             false,
@@ -244,6 +267,25 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
 /// after a token was made.
 fn clip(text: &str, length: usize) -> String {
     text.chars().take(length).collect()
+}
+
+/// A token as a status holds it.
+#[must_use]
+pub fn token(facts: &TokenFacts) -> TokenStatus {
+    TokenStatus {
+        id: facts.id.as_str().to_owned(),
+        name: facts.name.as_deref().map(|name| clip(name, MAX_NAME)),
+        prefix: facts.prefix.as_deref().map(shown_prefix),
+        created_at: facts.created_at.map(to_time),
+        rotated_at: facts.rotated_at.map(to_time),
+        expires_at: facts.expires_at.map(to_time),
+    }
+}
+
+/// A prefix as a status holds it.
+#[must_use]
+pub fn shown_prefix(prefix: &str) -> String {
+    clip(prefix, MAX_PREFIX)
 }
 
 fn was_ready(observed: &Observed) -> bool {
@@ -290,14 +332,7 @@ pub fn with_commit(
         entry.revoke_after = to_time(later(now, grace).max(entry.revoke_after.0));
     }
     // A token never returns from the superseded ones: its own id can't be among them.
-    status.token = Some(TokenStatus {
-        id: facts.id.as_str().to_owned(),
-        name: facts.name.as_deref().map(|name| clip(name, MAX_NAME)),
-        prefix: facts.prefix.as_deref().map(|prefix| clip(prefix, MAX_PREFIX)),
-        created_at: facts.created_at.map(to_time),
-        rotated_at: facts.rotated_at.map(to_time),
-        expires_at: facts.expires_at.map(to_time),
-    });
+    status.token = Some(token(facts));
     status.operation = None;
     status.observed_rotation_generation =
         Some(operation.generation.max(status.observed_rotation_generation.unwrap_or(0)));

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use crate::resources::{KeyStatus, Operation};
 
-use super::memory::Captured;
+use super::memory::{Captured, ProofOf};
+use super::naming::OperationId;
 use super::observed::Version;
 use super::time::Monotonic;
 use super::token::TokenFacts;
@@ -69,11 +70,28 @@ pub enum Step {
         /// The token for which.
         id: String,
     },
-    /// Try the Secret's own value at the token API.
-    ProveLife {
-        /// The token that the Secret names.
-        id: String,
+    /// Mark the Secret as this resource's, whose status was lost or which has a new uid. A process that holds a value
+    /// fails to write it from now on.
+    ClaimSecret {
+        /// The version that the Secret must have.
+        version: Version,
     },
+    /// Take the operator's data keys out of the Secret.
+    EmptySecret {
+        /// The version that the Secret must have.
+        version: Version,
+    },
+    /// Write the record of an adopted token into the Secret that holds its value already.
+    TakeSecret {
+        /// The version that the Secret must have.
+        version: Version,
+        /// What the record says of the token.
+        facts: TokenFacts,
+        /// The operation's id that the record names.
+        operation: OperationId,
+    },
+    /// Try the Secret's own value at the token API.
+    ProveLife(ProofOf),
     /// Revoke a token.
     Revoke {
         /// Its id, verified.
@@ -116,7 +134,10 @@ impl Step {
             Self::WriteStatus { .. } => "write status",
             Self::RenderSecret { .. } => "render the Secret",
             Self::FenceSecret { .. } => "fence the Secret",
-            Self::ProveLife { .. } => "try the value",
+            Self::ClaimSecret { .. } => "claim the Secret",
+            Self::EmptySecret { .. } => "empty the Secret",
+            Self::TakeSecret { .. } => "take the Secret over",
+            Self::ProveLife(_) => "try the value",
             Self::Revoke { .. } => "revoke a token",
             Self::RevokeCreated { .. } => "revoke what was created",
             Self::Drop => "drop the value",
@@ -153,6 +174,8 @@ pub enum Closes {
         /// Whether it repaired the Secret.
         repair: bool,
     },
-    /// An operation that changed nothing at the token API.
+    /// An operation that changed nothing at the token API, or nothing that isn't named.
     Harmless,
+    /// The loss of a status.
+    Loss,
 }

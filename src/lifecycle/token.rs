@@ -73,3 +73,11 @@ pub struct TokenFacts {
     /// When it expires. Absent: never, or not told.
     pub expires_at: Option<Timestamp>,
 }
+
+impl TokenFacts {
+    /// A token of which only id and name are told.
+    #[must_use]
+    pub fn named(id: TokenId, name: String) -> Self {
+        Self { id, name: Some(name), prefix: None, created_at: None, rotated_at: None, expires_at: None }
+    }
+}

@@ -3,43 +3,58 @@
 
 use std::time::Duration;
 
-use crate::resources::{KeyStatus, MAX_SUPERSEDED, Operation, OperationKind, OperationReason};
+use crate::resources::{
+    DesiredState, ExternalChangePolicy, KeyStatus, MAX_SUPERSEDED, Operation, OperationKind, OperationReason,
+};
 
+use super::absence::{Pending, gone, list_at, look_for, pending};
 use super::clauses::Clauses;
 use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
 use super::desired::{Desired, InvalidSpec};
-use super::memory::{Life, Retry, Trouble};
+use super::drift::{self, Finding};
+use super::memory::Retry;
 use super::observed::{Contents, Observed, SecretView};
 use super::status::{self, Reason, Verdict};
 use super::step::Step;
 use super::time::{Monotonic, elapsed, to_time};
+use super::{adoption, restore, revocation};
 
 /// What stands in status while too many tokens await revocation.
 pub(super) const FULL: &str =
     "As many superseded tokens await revocation as may; no further token is made until one is gone.";
 
 /// What upkeep finds lacking.
-enum Need {
+pub(super) enum Need {
+    /// Nothing.
     Nothing,
     /// A new value, for this reason.
     Value(OperationReason),
+    /// A new value, for this reason; but a person is to say so first.
+    Person(OperationReason),
     /// A look, before anything can be said.
     Look(Step),
 }
 
 pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
+    if observed.resource.state == DesiredState::Revoked {
+        return revocation::decide(observed);
+    }
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
         Err(invalid) => {
             return show(observed, &invalid_spec(observed, invalid), rest());
         }
     };
-    if let SecretView::Foreign { owner } = &observed.secret {
+    if let Some(step) = adoption::decide(observed, desired) {
+        return step;
+    }
+    if let SecretView::Foreign { owner, .. } = &observed.secret {
         return show(observed, &conflict(desired, owner), look_again(observed));
     }
     match need(observed, desired) {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
+        Need::Person(reason) => show(observed, &halted(reason), tidy(observed)),
         Need::Nothing => maintain(observed),
     }
 }
@@ -50,12 +65,12 @@ fn invalid_spec(observed: &Observed, invalid: &InvalidSpec) -> Verdict {
 }
 
 /// A foreign Secret isn't watched (only ours are, by their label): whether it is gone is looked at now and then.
-fn look_again(observed: &Observed) -> Step {
+pub(super) fn look_again(observed: &Observed) -> Step {
     const EVERY: Duration = Duration::from_mins(1);
     rest_until(observed.now.mono + EVERY)
 }
 
-fn conflict(desired: &Desired, owner: &str) -> Verdict {
+pub(super) fn conflict(desired: &Desired, owner: &str) -> Verdict {
     Verdict::stalled(
         false,
         Reason::SecretConflict,
@@ -71,17 +86,27 @@ fn conflict(desired: &Desired, owner: &str) -> Verdict {
 fn need(observed: &Observed, desired: &Desired) -> Need {
     let current = &observed.resource.status;
     let raised = desired.generation > current.observed_rotation_generation.unwrap_or(0);
+    match &observed.secret {
+        SecretView::Ours(secret) if secret.record.emptied => return Need::Value(OperationReason::Activated),
+        SecretView::Ours(secret) if restore::is_due(observed, secret) => {
+            return restore::decide(observed, desired, secret);
+        }
+        _ => {}
+    }
     let Some(token) = &current.token else {
         return match &observed.secret {
             SecretView::Unread => Need::Look(Step::ReadSecret),
-            SecretView::Ours(_) => Need::Value(OperationReason::StatusLost),
             _ => Need::Value(OperationReason::Created),
         };
     };
+    let adopting = adoption::is_under_way(desired, current);
     let secret = match &observed.secret {
         SecretView::Unread | SecretView::Absent { live: false } => return Need::Look(Step::ReadSecret),
         SecretView::Foreign { .. } => return Need::Nothing,
         // Whatever the Secret holds now is replaced; the dry run reads it live.
+        SecretView::Absent { live: true } | SecretView::Ours(_) if adopting => {
+            return Need::Value(OperationReason::Adopted);
+        }
         SecretView::Absent { live: true } | SecretView::Ours(_) if raised => {
             return Need::Value(OperationReason::GenerationRaised);
         }
@@ -109,6 +134,16 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
     let due = status::renewal(current).is_some_and(|due| due <= observed.now.wall);
     if due && (!observed.connection.clock_skewed || status::expired(observed)) {
         return Need::Value(OperationReason::Expiring);
+    }
+    match drift::examine(observed, token, secret) {
+        Finding::Lives => {}
+        Finding::Look(step) => return Need::Look(step),
+        Finding::Lost(reason) => {
+            return match desired.external_change_policy {
+                ExternalChangePolicy::Replace => Need::Value(reason),
+                ExternalChangePolicy::Halt => Need::Person(reason),
+            };
+        }
     }
     if secret.contents == Contents::Stale && !observed.draining {
         return Need::Look(match pending(observed) {
@@ -167,10 +202,10 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
 /// Which operation brings a new value. A token is rotated only if it is known to be ours.
 fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, Step> {
     let token = observed.resource.status.token.as_ref();
-    let (OperationReason::GenerationRaised, Some(token)) = (reason, token) else {
+    let (OperationReason::GenerationRaised | OperationReason::Adopted, Some(token)) = (reason, token) else {
         return Ok(create(observed, reason));
     };
-    match observed.listed_as(&token.id) {
+    match observed.listed_here(&token.id) {
         Some(listed) if listed.facts.name != token.name => Err(show(
             observed,
             &Verdict::stalled(
@@ -181,12 +216,12 @@ fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, 
             rest(),
         )),
         Some(listed) if !listed.alive => Ok(create(observed, reason)),
-        Some(_) => Ok(rotate(observed, &token.id)),
-        None if observed.memory.made.contains(&token.id) => Ok(rotate(observed, &token.id)),
+        Some(_) => Ok(rotate(observed, &token.id, reason)),
+        None if observed.memory.made.contains(&token.id) => Ok(rotate(observed, &token.id, reason)),
         None => {
             // Not listed under our tag. If it may only be too new, a later list will tell; otherwise a new token is
             // made, and nothing is called with an id that isn't known to be ours.
-            let seen = observed.memory.token_seen.as_ref().map_or(observed.now.mono, |(_, at)| *at);
+            let seen = observed.memory.first_sight(&token.id).unwrap_or(observed.now.mono);
             let settled = seen + observed.timing.list_lag;
             match &observed.listing {
                 Some(listing) if listing.begun >= settled => Ok(create(observed, reason)),
@@ -204,7 +239,7 @@ pub(super) fn blocked(observed: &Observed) -> Option<Step> {
         Ok(desired) => desired,
         Err(invalid) => return Some(show(observed, &invalid_spec(observed, invalid), rest())),
     };
-    if let SecretView::Foreign { owner } = &observed.secret {
+    if let SecretView::Foreign { owner, .. } = &observed.secret {
         return Some(show(observed, &conflict(desired, owner), look_again(observed)));
     }
     if observed.connection.names_altered {
@@ -220,27 +255,6 @@ pub(super) fn blocked(observed: &Observed) -> Option<Step> {
     Some(show(observed, &verdict, Step::Rest { until }))
 }
 
-/// Trouble that still forbids another attempt.
-pub(super) struct Pending<'a> {
-    pub(super) trouble: &'a Trouble,
-    /// Until when; without it a person must act.
-    pub(super) until: Option<Monotonic>,
-}
-
-/// The trouble that still forbids another attempt, if there is any.
-pub(super) fn pending(observed: &Observed) -> Option<Pending<'_>> {
-    let trouble = observed.memory.trouble.as_ref()?;
-    let early = |at: Monotonic| at > observed.now.mono;
-    let (holds, until) = match trouble.retry {
-        Retry::At(at) => (early(at), Some(at)),
-        Retry::AtOrCredentialAfter(at, version) => {
-            (early(at) && observed.connection.credential_version <= version, Some(at))
-        }
-        Retry::OtherThanGeneration(generation) => (generation == observed.resource.generation, None),
-    };
-    holds.then_some(Pending { trouble, until })
-}
-
 /// Whether the Secret holds a value that lives, as far as is known.
 fn holds_living_value(observed: &Observed) -> bool {
     let token = observed.resource.status.token.as_ref();
@@ -252,18 +266,35 @@ fn holds_living_value(observed: &Observed) -> bool {
     // A rotation that is recorded, or whose outcome was never learned, may have killed the value.
     let doubt = operation
         .is_some_and(|operation| operation.value_in_doubt || operation.kind == OperationKind::Rotate);
-    held && !status::expired(observed) && !doubt
+    let lost = token.is_some_and(|token| drift::lost(observed, token).is_some());
+    held && !status::expired(observed) && !doubt && !lost
 }
 
 fn lacking(reason: OperationReason) -> Reason {
     match reason {
-        OperationReason::Created => Reason::Minting,
+        OperationReason::Created | OperationReason::Activated => Reason::Minting,
         OperationReason::GenerationRaised => Reason::RotationPending,
         OperationReason::Expiring => Reason::Expired,
         OperationReason::SecretMissing => Reason::SecretMissing,
         OperationReason::SecretChanged => Reason::SecretChanged,
         OperationReason::StatusLost => Reason::StatusLost,
+        OperationReason::RevokedElsewhere => Reason::RevokedElsewhere,
+        OperationReason::RotatedElsewhere => Reason::RotatedElsewhere,
+        OperationReason::Adopted => Reason::AdoptionPending,
     }
+}
+
+/// The row of the table while a person has to say that a new value is wanted.
+fn halted(reason: OperationReason) -> Verdict {
+    let reason = lacking(reason);
+    Verdict::stalled(
+        false,
+        reason,
+        format!(
+            "{} externalChangePolicy is Halt: raise spec.rotation.generation to get a new token.",
+            reason.meaning()
+        ),
+    )
 }
 
 fn suspended(observed: &Observed) -> Verdict {
@@ -282,7 +313,9 @@ fn suspended(observed: &Observed) -> Verdict {
 
 /// The row of the table once an operation was closed that changed nothing.
 pub(super) fn verdict_without_operation(observed: &Observed, status: &KeyStatus) -> Verdict {
+    let lost = status.token.as_ref().is_some_and(|token| drift::lost(observed, token).is_some());
     let living = status.token.is_some()
+        && !lost
         && !status::expired(observed)
         && observed.ours().is_some_and(|secret| {
             status.token.as_ref().is_some_and(|token| token.id == secret.record.token.id.as_str())
@@ -309,6 +342,9 @@ fn maintain(observed: &Observed) -> Step {
         checked.resource_version = Some(secret.version.clone());
     }
     believe_expiry(observed, &mut status);
+    if let Some(token) = &mut status.token {
+        drift::believe(observed, token);
+    }
     status.next_rotation = status::renewal(&status).map(to_time);
     let verdict = status::at_rest(observed, &status);
     status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
@@ -317,15 +353,15 @@ fn maintain(observed: &Observed) -> Step {
 
 /// An expiry that a list tells counts, once the list is late enough not to speak of the time before the last write.
 fn believe_expiry(observed: &Observed, status: &mut KeyStatus) {
-    let (Some(token), Some((_, seen)), Some(listing)) =
+    let (Some(token), Some(seen), Some(listing)) =
         (&mut status.token, &observed.memory.token_seen, &observed.listing)
     else {
         return;
     };
-    if listing.begun < *seen + observed.timing.list_lag {
+    if listing.begun < seen.at + observed.timing.list_lag {
         return;
     }
-    if let Some(told) = observed.listed_as(&token.id).and_then(|listed| listed.facts.expires_at) {
+    if let Some(told) = observed.listed_here(&token.id).and_then(|listed| listed.facts.expires_at) {
         token.expires_at = Some(to_time(told));
     }
 }
@@ -349,7 +385,7 @@ fn tidy(observed: &Observed) -> Step {
         .iter()
         .find(|entry| due_at(observed, entry).is_some_and(|at| at <= observed.now.mono));
     let stray = stray(observed);
-    let id = match (due, stray) {
+    let id = match (due, &stray) {
         (Some(entry), _) => &entry.id,
         (None, Some(stray)) => stray,
         (None, None) => return Step::Rest { until: timer },
@@ -383,7 +419,7 @@ fn tidy(observed: &Observed) -> Step {
         return Step::FenceSecret { version: secret.version.clone(), id: id.clone() };
     }
     let mut claimed = status.clone();
-    let prefix = observed.listed_as(id).and_then(|listed| listed.facts.prefix.clone());
+    let prefix = observed.listed_here(id).and_then(|listed| listed.facts.prefix);
     let grace = observed.resource.desired.as_ref().map_or(Duration::ZERO, |desired| desired.grace);
     status::supersede(&mut claimed, id, prefix, observed.now.wall, grace);
     write_if_changed(observed, claimed, rest())
@@ -391,16 +427,16 @@ fn tidy(observed: &Observed) -> Step {
 
 /// A token under our tag that lives and that nobody names: a call that arrived late made it, or a list lagged when its
 /// operation was recovered.
-fn stray(observed: &Observed) -> Option<&String> {
+fn stray(observed: &Observed) -> Option<String> {
     let status = &observed.resource.status;
-    observed.listed().iter().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string()).find(
-        |id| {
-            status.token.as_ref().is_none_or(|token| token.id != **id)
-                && status.superseded.iter().all(|entry| entry.id != **id)
-                && !observed.memory.revoked.contains(*id)
-                && observed.ours().is_none_or(|secret| secret.record.token.id.as_str() != id.as_str())
-        },
-    )
+    let ids = observed.listed().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string());
+    let unnamed = |id: &&String| {
+        status.token.as_ref().is_none_or(|token| token.id != **id)
+            && status.superseded.iter().all(|entry| entry.id != **id)
+            && !observed.memory.revoked.contains(*id)
+            && observed.ours().is_none_or(|secret| secret.record.token.id.as_str() != id.as_str())
+    };
+    ids.filter(unnamed).min().cloned()
 }
 
 /// When a superseded token's grace is over: the lesser of elapsed wall time and elapsed monotonic time counts. Nothing
@@ -418,62 +454,6 @@ fn due_at(observed: &Observed, entry: &crate::resources::Superseded) -> Option<M
     Some((seen + grace).max(observed.now.mono + wall))
 }
 
-/// Whether a superseded token is certainly dead: this process revoked it; or two complete lists lack it, that were
-/// begun later than lists lag and as far apart, and the last one shows the current token of this very resource.
-fn gone(observed: &Observed, id: &str) -> bool {
-    if observed.memory.revoked.contains(id) {
-        return true;
-    }
-    if let Some(listed) = observed.listed_as(id) {
-        return !listed.alive;
-    }
-    let shows_current = observed
-        .resource
-        .status
-        .token
-        .as_ref()
-        .and_then(|token| observed.listed_as(&token.id))
-        .is_some_and(|listed| listed.alive);
-    shows_current && absent_twice(observed, id)
-}
-
-/// Whether two complete lists lack `id`, both begun later than lists lag after it was first seen, and as far apart.
-pub(super) fn absent_twice(observed: &Observed, id: &str) -> bool {
-    let lag = observed.timing.list_lag;
-    let seen = observed.memory.superseded_seen.get(id).or(observed.memory.deletion_seen.as_ref());
-    match (&observed.listing, observed.memory.absent_since.get(id), seen) {
-        (Some(listing), Some(first), Some(seen)) => {
-            let first = (*first).max(*seen + lag);
-            listing.begun >= first + lag
-        }
-        _ => false,
-    }
-}
-
-/// The id isn't listed under our tag: nothing is called with it. Another list may show it, or show that it is gone.
-fn look_for(observed: &Observed, id: &str) -> Step {
-    let lag = observed.timing.list_lag;
-    let seen = observed.memory.superseded_seen.get(id).copied().unwrap_or(observed.now.mono);
-    let begun = observed.listing.as_ref().map(|listing| listing.begun);
-    match (begun, observed.memory.absent_since.get(id)) {
-        (Some(begun), Some(first)) => {
-            let settled = (*first).max(seen + lag) + lag;
-            // Lists that lack it and don't show the current token either prove nothing: wait for the periodic ones.
-            if begun >= settled { rest() } else { list_at(observed, settled) }
-        }
-        _ => list_at(observed, seen),
-    }
-}
-
-/// A list that is begun at `at` or later: now, or once the time has come. Trouble with lists is waited out.
-pub(super) fn list_at(observed: &Observed, at: Monotonic) -> Step {
-    match pending(observed) {
-        Some(Pending { until, .. }) => Step::Rest { until },
-        None if at > observed.now.mono => rest_until(at),
-        None => Step::FreshList { begun_after: at },
-    }
-}
-
 /// When time alone will bring something to do.
 fn timer(observed: &Observed) -> Option<Monotonic> {
     let status = &observed.resource.status;
@@ -481,9 +461,4 @@ fn timer(observed: &Observed) -> Option<Monotonic> {
     let revocations = status.superseded.iter().filter_map(|entry| due_at(observed, entry));
     let later = |at: &Monotonic| *at > observed.now.mono;
     revocations.chain(renewal).filter(later).min()
-}
-
-/// Whether the value of the Secret that names `id` was found dead.
-pub(super) fn proved_dead(observed: &Observed, id: &str) -> bool {
-    matches!(&observed.memory.proof, Some((proved, Life::Dead)) if proved == id)
 }

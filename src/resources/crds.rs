@@ -203,6 +203,9 @@ mod tests {
 
     fn find_silent(path: &str, schema: &JSONSchemaProps, found: &mut Vec<String>) {
         for (name, property) in schema.properties.iter().flatten() {
+            if schema.required.iter().flatten().any(|required| required == name) {
+                continue;
+            }
             let path = format!("{path}.{name}");
             if property.properties.is_some() {
                 find_silent(&path, property, found);

@@ -5,7 +5,10 @@ use kube::{CustomResource, Resource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::spec::{DeletionPolicy, GatewayTokenSpec, RotationSpec, SecretSpec, TokenSpec};
+use super::spec::{
+    AdoptSpec, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec, RotationSpec,
+    SecretSpec, TokenSpec,
+};
 use super::status::KeyStatus;
 
 /// An API token for applications that call through a Keeptrusts gateway, and the Secret that holds its value.
@@ -31,9 +34,20 @@ pub struct AccessKeySpec {
     /// When and how the token is rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationSpec>,
+    /// Whether the resource has a living token. `Revoked` revokes every token at once, suspended or not, and takes the
+    /// value out of the Secret; `Active` again makes a new token. Default: `Active`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<DesiredState>,
     /// What becomes of the token and the Secret when the resource is deleted. Default: `Revoke`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// What follows when somebody else revoked, rotated or expired the token. Default: `Replace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_change_policy: Option<ExternalChangePolicy>,
+    /// A token made elsewhere that is taken over in place of making one; the operator must be allowed to
+    /// (`--adopt-namespace`). Needs `deletionPolicy`. Can't be changed once the resource has a token. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<AdoptSpec>,
     /// No new operation starts while this is true; one under way is finished. Deletion isn't suspended.
     /// Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,9 +77,20 @@ pub struct GatewayKeySpec {
     /// When and how the token is rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationSpec>,
+    /// Whether the resource has a living token. `Revoked` revokes every token at once, suspended or not, and takes the
+    /// value out of the Secret; `Active` again makes a new token. Default: `Active`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<DesiredState>,
     /// What becomes of the token and the Secret when the resource is deleted. Default: `Revoke`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// What follows when somebody else revoked, rotated or expired the token. Default: `Replace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_change_policy: Option<ExternalChangePolicy>,
+    /// A token made elsewhere that is taken over in place of making one; the operator must be allowed to
+    /// (`--adopt-namespace`). Needs `deletionPolicy`. Can't be changed once the resource has a token. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<AdoptSpec>,
     /// No new operation starts while this is true; one under way is finished. Deletion isn't suspended.
     /// Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,8 +146,14 @@ pub struct SpecParts<'a> {
     pub secret: Option<&'a SecretSpec>,
     /// `spec.rotation`.
     pub rotation: Option<&'a RotationSpec>,
+    /// `spec.state`.
+    pub state: Option<DesiredState>,
     /// `spec.deletionPolicy`.
     pub deletion_policy: Option<DeletionPolicy>,
+    /// `spec.externalChangePolicy`.
+    pub external_change_policy: Option<ExternalChangePolicy>,
+    /// `spec.adopt`.
+    pub adopt: Option<&'a AdoptSpec>,
     /// `spec.suspend`.
     pub suspend: Option<bool>,
 }
@@ -152,13 +183,25 @@ impl Key for AccessKey {
     const KIND: KeyKind = KeyKind::Access;
 
     fn parts(&self) -> SpecParts<'_> {
-        let AccessKeySpec { token, secret, rotation, deletion_policy, suspend } = &self.spec;
+        let AccessKeySpec {
+            token,
+            secret,
+            rotation,
+            state,
+            deletion_policy,
+            external_change_policy,
+            adopt,
+            suspend,
+        } = &self.spec;
         SpecParts {
             token: token.as_ref(),
             gateway_id: None,
             secret: secret.as_ref(),
             rotation: rotation.as_ref(),
+            state: *state,
             deletion_policy: *deletion_policy,
+            external_change_policy: *external_change_policy,
+            adopt: adopt.as_ref(),
             suspend: *suspend,
         }
     }
@@ -172,13 +215,25 @@ impl Key for GatewayKey {
     const KIND: KeyKind = KeyKind::Gateway;
 
     fn parts(&self) -> SpecParts<'_> {
-        let GatewayKeySpec { token, secret, rotation, deletion_policy, suspend } = &self.spec;
+        let GatewayKeySpec {
+            token,
+            secret,
+            rotation,
+            state,
+            deletion_policy,
+            external_change_policy,
+            adopt,
+            suspend,
+        } = &self.spec;
         SpecParts {
             token: token.as_ref().map(|token| &token.common),
             gateway_id: token.as_ref().and_then(|token| token.gateway_id.as_deref()),
             secret: secret.as_ref(),
             rotation: rotation.as_ref(),
+            state: *state,
             deletion_policy: *deletion_policy,
+            external_change_policy: *external_change_policy,
+            adopt: adopt.as_ref(),
             suspend: *suspend,
         }
     }

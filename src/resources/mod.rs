@@ -16,7 +16,8 @@ pub use keys::{AccessKey, AccessKeySpec, GatewayKey, GatewayKeySpec, Key, KeyKin
 pub use rules::DEFAULT_SECRET_KEY;
 pub use schema::{MAX_GENERATION, MAX_SUPERSEDED};
 pub use spec::{
-    DeletionPolicy, GatewayTokenSpec, RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec,
+    AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec,
+    RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec,
 };
 pub use status::{
     KeyStatus, LastRotation, Operation, OperationKind, OperationReason, SecretStatus, Superseded, TokenStatus,

@@ -47,6 +47,8 @@ pub(super) fn rules(kind: KeyKind) -> Vec<ValidationRule> {
     }
     rules.push(value_key_is_taken(&secret_key));
     rules.push(gateway_id_is_known(kind));
+    rules.push(adoption_says_what_becomes_of_the_token());
+    rules.push(adoption_is_settled());
     rules
 }
 
@@ -110,6 +112,38 @@ fn gateway_id_is_known(kind: KeyKind) -> ValidationRule {
         rule,
         message: Some(message.to_owned()),
         field_path: Some(".spec.secret.template.data".to_owned()),
+        ..ValidationRule::default()
+    }
+}
+
+/// Whoever takes a token over says whether it dies with the resource: neither answer goes without saying.
+fn adoption_says_what_becomes_of_the_token() -> ValidationRule {
+    ValidationRule {
+        rule: "!has(self.spec.adopt) || has(self.spec.deletionPolicy)".to_owned(),
+        message: Some(
+            "adopt needs deletionPolicy: Revoke if the adopted token is to die with this resource, Retain if it is to \
+             outlive it"
+                .to_owned(),
+        ),
+        reason: Some("FieldValueRequired".to_owned()),
+        field_path: Some(".spec.adopt".to_owned()),
+        ..ValidationRule::default()
+    }
+}
+
+/// The spec is what says that a token under a foreign name is this resource's. Until there is a token a wrong id can be
+/// corrected.
+fn adoption_is_settled() -> ValidationRule {
+    let unchanged = "has(self.spec.adopt) == has(oldSelf.spec.adopt) && (!has(self.spec.adopt) || self.spec.adopt == \
+                     oldSelf.spec.adopt)";
+    ValidationRule {
+        rule: format!("!(has(oldSelf.status) && has(oldSelf.status.token)) || {unchanged}"),
+        message: Some(
+            "adopt can't be changed once the resource has a token: make a new resource to adopt another one"
+                .to_owned(),
+        ),
+        reason: Some("FieldValueForbidden".to_owned()),
+        field_path: Some(".spec.adopt".to_owned()),
         ..ValidationRule::default()
     }
 }

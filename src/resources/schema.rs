@@ -77,6 +77,20 @@ pub(super) fn data_key(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The token API's id of a token. It goes into a path.
+pub(super) fn token_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[A-Za-z0-9_~:.-]*[A-Za-z0-9_~:-][A-Za-z0-9_~:.-]*$')",
+            "message": "a token's id has letters, digits, '-', '.', '_', '~' and ':'; copy it from the console, not the \
+                token's name or value",
+        }],
+    })
+}
+
 /// Labels of the Secret.
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

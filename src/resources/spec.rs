@@ -121,3 +121,46 @@ pub enum DeletionPolicy {
     /// The token and its Secret stay as they are.
     Retain,
 }
+
+/// Whether the resource has a living token. `Revoked`: every token is revoked at once and the value leaves the Secret;
+/// the resource stays. Default: `Active`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DesiredState {
+    /// There is a living token, and the Secret holds its value.
+    #[default]
+    Active,
+    /// No token of the resource lives, and the Secret holds no value.
+    Revoked,
+}
+
+/// What follows when somebody else revoked, rotated or expired the token. `Replace`: a new token is made. `Halt`:
+/// nothing is made until `rotation.generation` is raised. Default: `Replace`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ExternalChangePolicy {
+    /// A new token takes its place.
+    #[default]
+    Replace,
+    /// Nothing is made until a person raises `rotation.generation`.
+    Halt,
+}
+
+/// A token that was made elsewhere and that this resource takes over, in place of making one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptSpec {
+    /// The token API's id of the token.
+    #[schemars(schema_with = "schema::token_id")]
+    pub token_id: String,
+    /// Where the value comes from. `Rotate`: the token is rotated, and its old value dies at once. `FromSecret`: the
+    /// Secret holds it already, under `secret.key`.
+    pub value: AdoptedValue,
+}
+
+/// Where the value of an adopted token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum AdoptedValue {
+    /// The token is rotated, and its old value dies at once.
+    Rotate,
+    /// The Secret holds it already.
+    FromSecret,
+}

@@ -140,6 +140,14 @@ pub enum OperationReason {
     SecretChanged,
     /// The status had lost its token.
     StatusLost,
+    /// Somebody else revoked the token, or had it expire.
+    RevokedElsewhere,
+    /// Somebody else rotated the token: the Secret's value was dead.
+    RotatedElsewhere,
+    /// `spec.state` became `Active` again.
+    Activated,
+    /// The token was made elsewhere and taken over.
+    Adopted,
 }
 
 /// The Secret that holds the value.

@@ -1,8 +1,10 @@
 //! The client: one method for each call of the API.
 
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{Failure, Reply};
 use super::connection::{Call, Connection};
-use super::decode::Told;
+use super::decode::{Told, answer};
 use super::error::{CallError, Class};
 use super::files::bearer;
 use super::limits::Permit;
@@ -23,9 +25,15 @@ use crate::resources::KeyKind;
 /// How often the files of the connection are looked at. Kubelet's own period is about a minute.
 const WATCH_PERIOD: Duration = Duration::from_secs(2);
 
+/// How often a value is tried again, and the wait before the first time; doubled each time.
+const PROOF_RETRIES: usize = 2;
+const PROOF_WAIT: Duration = Duration::from_millis(500);
+
 /// A client of the token API.
 pub struct Client {
     pub(super) connection: Connection,
+    /// Which token the operator's own credential is, and for which of its versions that is known.
+    own: RwLock<(u64, Option<TokenId>)>,
 }
 
 impl fmt::Debug for Client {
@@ -77,7 +85,7 @@ impl Client {
     /// # Errors
     /// If the URL isn't fit for credentials, a file can't be read, or there are no certificate authorities.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        Connection::new(settings).map(|connection| Self { connection })
+        Connection::new(settings).map(|connection| Self { connection, own: RwLock::default() })
     }
 
     /// Watches the files of the credential and of the authorities until `stop`. A file that is missing or unusable
@@ -155,7 +163,7 @@ impl Client {
         // A proxy without a route to the API says 404 as well, and would make a living token pass for a revoked one. In
         // that case it says so to this question too.
         match self.whoami_status().await {
-            Ok(()) | Err(Failure { status: Some(StatusCode::FORBIDDEN), .. }) => Ok(()),
+            Ok(_) | Err(Failure { status: Some(StatusCode::FORBIDDEN), .. }) => Ok(()),
             Err(_) => Err(CallError::new(
                 Class::Unusable,
                 format!("{}; this may not be the token API's own answer", failure.error.message),
@@ -168,35 +176,80 @@ impl Client {
     /// # Errors
     /// If it isn't, or doesn't.
     pub async fn whoami(&self) -> Result<(), CallError> {
-        self.whoami_status().await.map_err(|failure| failure.error)
+        self.whoami_status().await.map(drop).map_err(|failure| failure.error)
     }
 
-    async fn whoami_status(&self) -> Result<(), Failure> {
+    async fn whoami_status(&self) -> Result<Reply, Failure> {
         let reply = self.call(Call::new(Method::GET, self.connection.url(&["v1", "whoami"]))).await?;
-        by_an_api(&reply).map_err(|error| Failure::lost(error.class, error.message))
+        by_an_api(&reply).map_err(|error| Failure::lost(error.class, error.message))?;
+        Ok(reply)
     }
 
-    /// Tries a value: whether the API accepts it (O15).
+    /// Tries a value: whether the API accepts it (O15). An answer that says nothing because the API can't be reached,
+    /// fails or asks to slow down is asked for again, a few times.
     ///
     /// A 401 condemns a token, so it isn't believed while the API refuses the operator's own credential in the same way:
     /// then the API, or something before it, refuses everybody.
     pub async fn prove(&self, value: &SecretString) -> Life {
-        let Some(authorization) = bearer(value) else { return Life::Unknown };
+        let waits =
+            ExponentialBuilder::new().with_min_delay(PROOF_WAIT).with_jitter().with_max_times(PROOF_RETRIES);
+        let proof = (|| self.prove_once(value)).retry(waits).when(|passing| *passing == Passing).await;
+        proof.unwrap_or(Life::Unknown)
+    }
+
+    async fn prove_once(&self, value: &SecretString) -> Result<Life, Passing> {
+        let Some(authorization) = bearer(value) else { return Ok(Life::Unknown) };
         let url = self.connection.url(&["v1", "whoami"]);
         let failure = match self.call(Call::new(Method::GET, url).authorized_by(authorization)).await {
-            Ok(reply) if by_an_api(&reply).is_ok() => return Life::Alive,
-            Ok(_) => return Life::Unknown,
+            Ok(reply) if by_an_api(&reply).is_ok() => return Ok(Life::Alive),
+            Ok(_) => return Ok(Life::Unknown),
             Err(failure) => failure,
         };
         match (failure.status, failure.error.class) {
-            (Some(StatusCode::FORBIDDEN), Class::Credential) => Life::Alive,
+            (Some(StatusCode::FORBIDDEN), Class::Credential) => Ok(Life::Alive),
             (Some(StatusCode::UNAUTHORIZED), Class::Credential) => match self.whoami_status().await {
-                Ok(()) | Err(Failure { status: Some(StatusCode::FORBIDDEN), .. }) => Life::Dead,
-                Err(_) => Life::Unknown,
+                Ok(_) | Err(Failure { status: Some(StatusCode::FORBIDDEN), .. }) => Ok(Life::Dead),
+                Err(_) => Ok(Life::Unknown),
             },
-            _ => Life::Unknown,
+            (_, Class::Unreachable | Class::Failing | Class::Throttled) => Err(Passing),
+            _ => Ok(Life::Unknown),
         }
     }
+
+    /// Asks once for each credential which token the operator's own is, so that [`Self::is_own`] can tell.
+    pub async fn find_own(&self) {
+        let version = self.credential_version();
+        if self.own.read().unwrap_or_else(PoisonError::into_inner).0 == version {
+            return;
+        }
+        // An API that doesn't tell is asked again no sooner than it has another credential.
+        if let Ok(reply) = self.whoami_status().await {
+            let id = answer(&reply.body).and_then(|answer| answer.id);
+            *self.own.write().unwrap_or_else(PoisonError::into_inner) = (version, id);
+        }
+    }
+
+    /// Whether a listed token is the operator's own credential: by the id that [`Self::find_own`] learned, or by the
+    /// characters that the list shows of its value.
+    #[must_use]
+    pub fn is_own(&self, facts: &TokenFacts) -> bool {
+        let told = self.own.read().unwrap_or_else(PoisonError::into_inner).1.as_ref() == Some(&facts.id);
+        told || facts.prefix.as_deref().is_some_and(|prefix| self.connection.credential_begins_with(prefix))
+    }
+}
+
+/// An answer that says nothing now and may say something soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Passing;
+
+/// Whether a value begins as a list shows it. Prefixes are shown with an ellipsis or asterisks behind them, and say
+/// nothing if they are no longer than what all values begin with.
+#[must_use]
+pub fn begins_with(value: &str, shown: &str) -> Option<bool> {
+    /// `kt_live_`, and four more.
+    const TELLING: usize = 12;
+    let shown = shown.trim_end_matches(['.', '…', '*', '•', ' ']);
+    (shown.len() >= TELLING).then(|| value.starts_with(shown))
 }
 
 /// Whether a success comes from an API: a captive portal or a proxy's login page says 200 to everything.

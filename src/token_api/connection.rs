@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::call::{Failure, Reply, exchange, failure};
+use super::client::begins_with;
 use super::error::{CallError, Class};
 use super::files::Credential;
 use super::limits::{Limits, date};
@@ -155,6 +156,11 @@ impl Connection {
 
     fn credential(&self) -> Credential {
         self.credential.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the operator's own credential begins as a list shows a token's value.
+    pub(super) fn credential_begins_with(&self, shown: &str) -> bool {
+        begins_with(self.credential().expose(), shown).unwrap_or_default()
     }
 
     /// Reads the credential anew; says whether it is another one.

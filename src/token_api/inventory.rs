@@ -1,14 +1,15 @@
 //! The inventory: one list per type and period, shared by every key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
+use super::doubt::Doubt;
 use super::error::{CallError, Class};
 use crate::clock::monotonic;
 use crate::lifecycle::listing::Listing;
@@ -29,11 +30,16 @@ struct Shelf {
     latest: RwLock<Option<Arc<Listing>>>,
     /// Held by whoever lists. Holds how the last list failed, for those who waited for it.
     listing: tokio::sync::Mutex<Option<(Monotonic, CallError)>>,
+    doubt: Mutex<Doubt>,
 }
 
 impl Shelf {
     fn latest(&self) -> Option<Arc<Listing>> {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn doubt(&self) -> MutexGuard<'_, Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn since(&self, begun_after: Monotonic) -> Option<Arc<Listing>> {
@@ -50,6 +56,8 @@ pub struct Inventory {
     gateway: Shelf,
     expected: Mutex<HashMap<TokenId, (String, Monotonic)>>,
     altered: AtomicBool,
+    /// Ids that are looked for whoever made them, and since when.
+    wanted: Mutex<HashMap<TokenId, Monotonic>>,
     changes: watch::Sender<u64>,
 }
 
@@ -71,6 +79,7 @@ impl Inventory {
             gateway: Shelf::default(),
             expected: Mutex::default(),
             altered: AtomicBool::new(false),
+            wanted: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -117,12 +126,26 @@ impl Inventory {
 
     async fn list(&self, kind: KeyKind, begun: Monotonic) -> Result<Arc<Listing>, CallError> {
         let mut listing = Listing::empty(begun);
+        let wanted: HashSet<TokenId> = self.wanted().keys().cloned().collect();
         self.client
             .list(kind, |token| {
                 self.compare_name(&token.facts);
+                if wanted.contains(&token.facts.id) {
+                    listing.add_wanted(token.facts.clone(), token.alive);
+                }
                 listing.add(&self.installation, token.facts, token.alive);
             })
             .await?;
+        if self.shelf(kind).doubt().weigh(&listing) {
+            if self.absence_doubted(kind) {
+                tracing::warn!(
+                    kind = kind.kind(),
+                    "tokens vanished from the list all at once: it isn't believed"
+                );
+            } else {
+                tracing::info!(kind = kind.kind(), "the list of tokens is believed again");
+            }
+        }
         let listing = Arc::new(listing);
         *self.shelf(kind).latest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
         self.forget_expected();
@@ -161,6 +184,27 @@ impl Inventory {
     #[must_use]
     pub fn names_altered(&self) -> bool {
         self.altered.load(Ordering::Relaxed)
+    }
+
+    /// So many known tokens vanished from the lists at once that absence proves nothing.
+    #[must_use]
+    pub fn absence_doubted(&self, kind: KeyKind) -> bool {
+        self.shelf(kind).doubt().is_doubted()
+    }
+
+    /// A token is known to be dead: lists may lack it.
+    pub fn excuse(&self, kind: KeyKind, id: &TokenId) {
+        self.shelf(kind).doubt().excuse(id);
+    }
+
+    /// From now on lists look for this id, whoever made the token. Says from when on: a list begun before that doesn't
+    /// tell.
+    pub fn want(&self, id: &TokenId) -> Monotonic {
+        *self.wanted().entry(id.clone()).or_insert_with(monotonic)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, HashMap<TokenId, Monotonic>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A number that rises with every complete list.

@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod connection;
 mod decode;
+mod doubt;
 mod error;
 mod files;
 mod inventory;
@@ -19,7 +20,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, CreateRequest, ListedToken, Minted};
+pub use client::{Client, CreateRequest, ListedToken, Minted, begins_with};
 pub use error::{CallError, Class, MintError};
 pub use files::UnusableCredential;
 pub use inventory::Inventory;

@@ -29,7 +29,10 @@ fn desired(data: &[(&str, &str)], labels: &[(&str, &str)], policy: DeletionPolic
         gateway_id: None,
         secret: Some(&secret),
         rotation: None,
+        state: None,
         deletion_policy: Some(policy),
+        external_change_policy: None,
+        adopt: None,
         suspend: None,
     };
     Desired::parse(&parts, "checkout").unwrap()
@@ -236,7 +239,7 @@ fn a_fence_is_lifted_by_the_next_value() {
 #[test]
 fn a_secret_that_is_not_this_resources_is_foreign_and_says_whose() {
     type Change = fn(&mut Secret);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 4] = [
         ("somebody who isn't this operator", |secret| secret.metadata.annotations = None),
         ("Deployment web", |secret| {
             secret.metadata.owner_references = Some(vec![OwnerReference {
@@ -248,14 +251,12 @@ fn a_secret_that_is_not_this_resources_is_foreign_and_says_whose() {
             }]);
         }),
         ("another AccessKey/checkout", |secret| {
-            secret.metadata.annotations.as_mut().unwrap().insert(ours(key::UIDS), "another".to_owned());
-        }),
-        ("a deleted AccessKey/checkout whose Secret was retained", |secret| {
+            // It was copied here from another namespace.
+            let place = Place::new(KeyKind::Access, "another", "checkout");
             let annotations = secret.metadata.annotations.as_mut().unwrap();
-            annotations.insert(ours(key::UIDS), "former".to_owned());
-            annotations.insert(ours(key::RETAINED), "tok_1".to_owned());
+            annotations.insert(ours(key::PLACE), place.as_str().to_owned());
         }),
-        ("another AccessKey/checkout", |secret| {
+        ("AccessKey/checkout of another installation of the operator", |secret| {
             secret
                 .metadata
                 .annotations
@@ -268,9 +269,49 @@ fn a_secret_that_is_not_this_resources_is_foreign_and_says_whose() {
         let mut secret = created(&plain());
         secret.metadata.owner_references = None;
         change(&mut secret);
+        // What nobody has marked may be adopted.
+        let unclaimed = owner.starts_with("somebody").then(|| "1".to_owned());
         assert_eq!(
             observe(Some(&secret), &identity(), KEY, Some(&plain())),
-            SecretView::Foreign { owner: owner.to_owned() }
+            SecretView::Foreign { owner: owner.to_owned(), unclaimed }
         );
     }
+}
+
+#[test]
+fn a_resource_that_came_back_takes_the_secret_of_its_former_life() {
+    let former = Identity { uid: "former".to_owned(), ..identity() };
+    let mut secret = created(&plain());
+    secret.metadata =
+        patched(&secret, &claim(&secret.metadata, &former, DeletionPolicy::Revoke, "claim")).metadata;
+    let uids = |secret: &Secret| {
+        let SecretView::Ours(ours) = observe_metadata(Some(&secret.metadata), &identity(), true) else {
+            panic!()
+        };
+        ours.record.uids
+    };
+    assert_eq!(uids(&secret), [UidTag::new("former"), UidTag::new(&identity().uid)].into());
+    let mut restored = patched(&secret, &json!({"metadata": {"annotations": {ours(key::UIDS): "former"}}}));
+    assert_eq!(uids(&restored), [UidTag::new("former")].into());
+    restored.metadata.owner_references = Some(vec![former.reference()]);
+    let claimed =
+        patched(&restored, &claim(&restored.metadata, &identity(), DeletionPolicy::Revoke, "again"));
+    assert_eq!(uids(&claimed), [UidTag::new("former"), UidTag::new(&identity().uid)].into());
+    assert_eq!(claimed.metadata.owner_references, Some(vec![identity().reference()]));
+    let SecretView::Ours(seen) = observe(Some(&claimed), &identity(), KEY, Some(&plain())) else { panic!() };
+    assert_eq!(seen.contents, Contents::Current);
+}
+
+#[test]
+fn an_emptied_secret_keeps_what_others_put_there_and_takes_a_value_again() {
+    let secret = patched(&created(&plain()), &json!({"data": {"theirs": "eA=="}}));
+    let emptied = patched(&secret, &empty(&secret.metadata, KEY));
+    assert_eq!(emptied.data.as_ref().unwrap().keys().collect::<Vec<_>>(), ["theirs"]);
+    let SecretView::Ours(seen) = observe(Some(&emptied), &identity(), KEY, Some(&plain())) else { panic!() };
+    assert!(seen.record.emptied);
+    let onto = Captured { version: Some("1".to_owned()), names: Some("tok_1".to_owned()) };
+    let filled = patched(&emptied, &body(&plain(), &onto, Some(&emptied.metadata)));
+    let SecretView::Ours(seen) = observe(Some(&filled), &identity(), KEY, Some(&plain())) else { panic!() };
+    assert!(!seen.record.emptied);
+    assert_eq!(seen.contents, Contents::Current);
 }

@@ -9,11 +9,13 @@ use crate::lifecycle::desired::Desired;
 use crate::lifecycle::listing::Listing;
 use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Rendered, Retry, Trouble};
 use crate::lifecycle::observed::{
-    ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView,
+    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView,
 };
 use crate::lifecycle::status::Reason;
 use crate::lifecycle::step::{Closes, Step};
-use crate::resources::{DeletionPolicy, OperationKind, OperationReason, RotationSpec, SpecParts};
+use crate::resources::{
+    DeletionPolicy, DesiredState, OperationKind, OperationReason, RotationSpec, SpecParts,
+};
 
 use super::world::{GRACE, InFlight, Resource, Secret, World};
 
@@ -59,13 +61,11 @@ impl Process {
     /// A complete list reaches this process.
     pub(super) fn receive(&mut self, listing: Listing, world: &World) {
         let Some(resource) = &world.resource else { return };
-        let status = &resource.status;
-        let claimed: Vec<String> = (status.token.iter().map(|token| token.id.clone()))
-            .chain(status.superseded.iter().map(|entry| entry.id.clone()))
-            .collect();
-        let shown =
-            listing.of(&World::owner()).iter().map(|l| l.facts.id.as_string().clone()).collect::<Vec<_>>();
-        self.memory.notice_list(listing.begun, &claimed, |id| shown.iter().any(|s| s == id));
+        let ending = resource.deleting || resource.state == DesiredState::Revoked;
+        self.memory.notice(&resource.status, ending, world.now());
+        let at_place = listing.at(&World::owner().place);
+        let shown = |id: &str| at_place.iter().any(|listed| listed.facts.id.as_str() == id);
+        self.memory.notice_list(listing.begun, &resource.status, world.timing.list_lag, shown);
         self.listing = Some(Arc::new(listing));
     }
 
@@ -138,7 +138,8 @@ impl Process {
     fn observe(&mut self, world: &mut World, view: &View) -> Observed {
         let resource = &view.resource;
         let mut memory = self.memory.clone();
-        memory.notice(&resource.status, resource.deleting, world.now());
+        let ending = resource.deleting || resource.state == DesiredState::Revoked;
+        memory.notice(&resource.status, ending, world.now());
         let rotation = RotationSpec {
             generation: Some(resource.asked),
             grace: Some(format!("{GRACE}s")),
@@ -149,7 +150,10 @@ impl Process {
             gateway_id: None,
             secret: None,
             rotation: Some(&rotation),
+            state: Some(resource.state),
             deletion_policy: Some(resource.policy),
+            external_change_policy: None,
+            adopt: None,
             suspend: Some(resource.suspend),
         };
         Observed {
@@ -165,10 +169,12 @@ impl Process {
                 finalizer: resource.finalizer,
                 desired: Desired::parse(&parts, "checkout"),
                 deletion_policy: resource.policy,
+                state: resource.state,
                 status: resource.status.clone(),
             },
             secret: view.secret.clone(),
             listing: self.listing.clone(),
+            adoption: Adoption::None,
             connection: ConnectionView::default(),
             memory,
             fresh_id: world.fresh_id(),
@@ -342,6 +348,8 @@ impl Process {
                         replaced: onto.names.clone(),
                         fence: None,
                         retained: None,
+                        uids: [World::owner().uid].into(),
+                        emptied: false,
                     },
                     value,
                     edited: false,
@@ -379,6 +387,9 @@ impl Process {
                     }
                     return;
                 }
+                if *closes == Closes::Loss {
+                    self.memory.learn(Outcome::Rebuilt, now);
+                }
                 if let Closes::Commit { repair } = closes {
                     self.memory.learn(Outcome::Committed { repair: *repair }, now);
                     self.value = None;
@@ -400,13 +411,44 @@ impl Process {
                     None => self.end_pass(),
                 }
             }
-            Step::ProveLife { id } => {
+            Step::ProveLife(of) => {
                 let life = world.secret.as_ref().map_or(Life::Unknown, |secret| {
                     let lives = world.tokens.iter().any(|t| t.value == secret.value && t.revoked.is_none());
                     if lives { Life::Alive } else { Life::Dead }
                 });
-                self.memory.learn(Outcome::Proved(id.clone(), life), now);
+                self.memory.learn(Outcome::Proved(of.clone(), life), now);
             }
+            Step::ClaimSecret { version } => {
+                let new = world.bump();
+                world.writes += 1;
+                match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
+                    Some(secret) => {
+                        secret.version = new;
+                        secret.record.uids.insert(World::owner().uid);
+                        self.memory.learn(Outcome::Claimed, now);
+                        if let Some(view) = &mut self.view {
+                            view.secret = Self::see(world, true);
+                        }
+                    }
+                    None => self.end_pass(),
+                }
+            }
+            Step::EmptySecret { version } => {
+                let new = world.bump();
+                world.writes += 1;
+                match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
+                    Some(secret) => {
+                        secret.version = new;
+                        secret.record.emptied = true;
+                        secret.value = 0;
+                        if let Some(view) = &mut self.view {
+                            view.secret = Self::see(world, true);
+                        }
+                    }
+                    None => self.end_pass(),
+                }
+            }
+            Step::TakeSecret { .. } => world.violate("nothing is to be adopted here"),
             Step::Revoke { id } => {
                 world.revoke(id);
                 if !lost {

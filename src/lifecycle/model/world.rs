@@ -11,7 +11,7 @@ use crate::lifecycle::status::is_ready;
 use crate::lifecycle::step::Call;
 use crate::lifecycle::time::{Monotonic, Now};
 use crate::lifecycle::token::{TokenFacts, TokenId};
-use crate::resources::{DeletionPolicy, KeyKind, KeyStatus};
+use crate::resources::{DeletionPolicy, DesiredState, KeyKind, KeyStatus};
 
 /// Grace of the model's key, in seconds.
 pub(super) const GRACE: u64 = 30;
@@ -28,6 +28,7 @@ pub(super) struct Resource {
     pub finalizer: bool,
     pub policy: DeletionPolicy,
     pub suspend: bool,
+    pub state: DesiredState,
     pub status: KeyStatus,
 }
 
@@ -105,6 +106,7 @@ impl World {
             finalizer: false,
             policy: DeletionPolicy::Revoke,
             suspend: false,
+            state: DesiredState::Active,
             status: KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() },
         };
         let somebody = Tag {

@@ -1,0 +1,126 @@
+//! Lost status: a resource that came back without its status, or under a new uid, while its Secret stands.
+//!
+//! What the Secret says is a claim. It is taken up only where the lists show the token as this place's and the value is
+//! proved to live; where that can't be proved, a replacement is made.
+
+use crate::resources::{LastRotation, MAX_SUPERSEDED, OperationReason, SecretStatus};
+
+use super::absence::{list_at, pending};
+use super::decide::{rest, rest_until, show};
+use super::desired::Desired;
+use super::memory::{Life, ProofOf};
+use super::observed::{Contents, Observed, OurSecret};
+use super::status::{self, Reason, Verdict};
+use super::step::{Closes, Step};
+use super::time::to_time;
+use super::upkeep::Need;
+
+/// Whether status doesn't speak of this Secret: it was lost, or it is another life's.
+pub(super) fn is_due(observed: &Observed, secret: &OurSecret) -> bool {
+    observed.resource.status.token.is_none()
+        || !secret.record.uids.contains(&observed.owner.uid)
+        || observed.memory.claimed.is_some()
+}
+
+/// What has to be done until status speaks of the Secret again.
+pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Need {
+    if !secret.live || secret.contents == Contents::Unread {
+        return Need::Look(Step::ReadSecret);
+    }
+    if secret.contents == Contents::Changed {
+        return Need::Value(OperationReason::StatusLost);
+    }
+    if status::is_ready(&observed.resource.status) || observed.memory.claimed.is_none() {
+        let checking = "Status was lost. Whether the Secret's value lives is being checked.";
+        let claim =
+            if observed.draining { rest() } else { Step::ClaimSecret { version: secret.version.clone() } };
+        return Need::Look(show(observed, &Verdict::reconciling(false, Reason::StatusLost, checking), claim));
+    }
+    // Whatever was under way when status was lost can no longer arrive.
+    let claimed = observed.memory.claimed.unwrap_or(observed.now.mono);
+    let quiet = claimed + observed.timing.recovery_wait;
+    if observed.now.mono < quiet {
+        return Need::Look(rest_until(quiet));
+    }
+    let id = secret.record.token.id.as_str();
+    let begun = observed.listing.as_ref().map(|listing| listing.begun);
+    let Some(begun) = begun.filter(|begun| *begun >= quiet) else {
+        return Need::Look(held_back(observed, list_at(observed, quiet)));
+    };
+    // An id never returns from the superseded ones: its revocation may be on its way.
+    if observed.resource.status.superseded.iter().any(|entry| entry.id == id) {
+        return Need::Value(OperationReason::StatusLost);
+    }
+    match observed.listed_as(id) {
+        Some(listed) if listed.alive => {}
+        Some(_) => return Need::Value(OperationReason::StatusLost),
+        None => {
+            let settled = quiet + observed.timing.list_lag;
+            return if begun >= settled {
+                Need::Value(OperationReason::StatusLost)
+            } else {
+                Need::Look(held_back(observed, list_at(observed, settled)))
+            };
+        }
+    }
+    let of = ProofOf { id: id.to_owned(), operation: secret.record.operation.clone(), suspicion: None };
+    match &observed.memory.proof {
+        Some(proof) if proof.of == of && proof.at >= quiet => match proof.life {
+            Life::Alive => Need::Look(rebuild(observed, desired, secret)),
+            Life::Dead | Life::Unknown => Need::Value(OperationReason::StatusLost),
+        },
+        _ => Need::Look(held_back(observed, Step::ProveLife(of))),
+    }
+}
+
+/// `step`, unless the token API is to be left alone for now; then status says why.
+fn held_back(observed: &Observed, step: Step) -> Step {
+    let Some(pending) = pending(observed) else {
+        return if observed.draining { rest() } else { step };
+    };
+    let verdict = Verdict::reconciling(false, pending.trouble.reason, pending.trouble.message.clone());
+    show(observed, &verdict, Step::Rest { until: pending.until })
+}
+
+/// Status as the Secret and the list tell it. Every other living token of ours keeps its full grace: pods may be using
+/// it.
+fn rebuild(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Step {
+    let record = &secret.record;
+    let now = observed.now.wall;
+    let id = record.token.id.as_str();
+    let mut status = observed.resource.status.clone();
+    let named = status.token.take().filter(|old| old.id != id);
+    let listed = observed.listed().filter(|listed| listed.alive);
+    let others = named
+        .map(|old| (old.id, old.prefix))
+        .into_iter()
+        .chain(listed.map(|listed| (listed.facts.id.as_string().clone(), listed.facts.prefix.clone())))
+        .filter(|(other, _)| other != id && !observed.memory.revoked.contains(other));
+    // What finds no room is claimed later, as what nobody names.
+    for (other, prefix) in others {
+        if status.superseded.len() + 2 < MAX_SUPERSEDED {
+            status::supersede(&mut status, &other, prefix, now, desired.grace);
+        }
+    }
+    let written = record.token.rotated_at.or(record.token.created_at).unwrap_or(now);
+    status.token = Some(status::token(&record.token));
+    status.observed_rotation_generation =
+        Some(record.generation.max(status.observed_rotation_generation.unwrap_or(0)));
+    let adopted = desired.adopt.as_ref().is_some_and(|adopt| adopt.token_id == id);
+    status.last_rotation = Some(LastRotation {
+        time: to_time(written),
+        reason: if adopted { OperationReason::Adopted } else { OperationReason::StatusLost },
+        generation: record.generation,
+        operation: record.operation.clone(),
+    });
+    let current = secret.contents == Contents::Current;
+    status.secret = Some(SecretStatus {
+        name: desired.secret_name.clone(),
+        key: desired.secret_key.clone(),
+        resource_version: current.then(|| secret.version.clone()),
+    });
+    status.next_rotation = status::renewal(&status).map(to_time);
+    let verdict = status::at_rest(observed, &status);
+    status::set_conditions(&mut status, &verdict, observed.resource.generation, now);
+    Step::WriteStatus { status: Box::new(status), closes: Closes::Loss }
+}
