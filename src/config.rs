@@ -15,9 +15,9 @@ use crate::token_api::Settings;
 /// The longest limit on names: what a status holds of a name.
 const MAX_NAME_LENGTH: usize = 512;
 
-/// How the operator is run.
+/// The connection to the token API, and whose tokens are meant.
 #[derive(Clone, Debug, Args)]
-pub struct RunArguments {
+pub struct ConnectionArguments {
     /// Base URL of the Keeptrusts token API
     #[arg(
         long,
@@ -51,6 +51,19 @@ pub struct RunArguments {
     #[arg(long, env = "KEEPTRUSTS_LIST_LAG", default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
     pub list_lag: Duration,
 
+    /// Name of this operator among several in one cluster; tokens belong to the instance that made them, so it must
+    /// never change
+    #[arg(long, env = "KEEPTRUSTS_INSTANCE", default_value = "default", value_name = "NAME")]
+    pub instance: String,
+}
+
+/// How the operator is run.
+#[derive(Clone, Debug, Args)]
+pub struct RunArguments {
+    /// The connection to the token API
+    #[command(flatten)]
+    pub connection: ConnectionArguments,
+
     /// How often the tokens of each kind are listed
     #[arg(long, env = "KEEPTRUSTS_INVENTORY_PERIOD", default_value = "5m", value_name = "DURATION", value_parser = duration::parse)]
     pub inventory_period: Duration,
@@ -62,11 +75,6 @@ pub struct RunArguments {
     /// Where /healthz and /readyz are served
     #[arg(long, env = "KEEPTRUSTS_HEALTH_ADDRESS", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     pub health_address: SocketAddr,
-
-    /// Name of this operator among several in one cluster; tokens belong to the instance that made them, so it must
-    /// never change
-    #[arg(long, env = "KEEPTRUSTS_INSTANCE", default_value = "default", value_name = "NAME")]
-    pub instance: String,
 
     /// Watch this namespace alone; may be repeated. Default: all namespaces
     #[arg(
@@ -114,8 +122,8 @@ pub enum LogFormat {
     Json,
 }
 
-impl RunArguments {
-    /// The connection to the token API.
+impl ConnectionArguments {
+    /// As the client takes them.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {

@@ -35,10 +35,17 @@ impl Health {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Whether all have.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+
     fn ready(&self) -> (StatusCode, &'static str) {
-        match self.0.load(Ordering::Acquire) {
-            0 => (StatusCode::OK, "ok\n"),
-            _ => (StatusCode::SERVICE_UNAVAILABLE, "the caches aren't filled yet\n"),
+        if self.is_ready() {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "the caches aren't filled yet\n")
         }
     }
 

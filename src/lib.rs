@@ -6,6 +6,7 @@ pub mod config;
 pub mod controller;
 pub mod health;
 pub mod lifecycle;
+pub mod orphans;
 pub mod reference;
 pub mod resources;
 pub mod telemetry;

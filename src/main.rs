@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use keeptrusts_operator::config::RunArguments;
+use keeptrusts_operator::orphans::{self, OrphansCommand};
 use keeptrusts_operator::{controller, reference, resources, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ struct Arguments {
 enum Command {
     /// Run the operator until SIGTERM or Ctrl-C; then what is under way is finished first
     Run(#[command(flatten)] Box<RunArguments>),
+    /// List or revoke living tokens whose resource is gone
+    #[command(subcommand)]
+    Orphans(OrphansCommand),
     /// Print the custom resource definitions, for `kubectl apply --server-side -f -`
     Crds {
         /// Write a file for each into this directory instead
@@ -39,6 +43,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(arguments) => return run(*arguments),
+        Command::Orphans(command) => return start()?.block_on(orphans::run(command)),
         Command::Crds { output_dir: None } => print!("{}", resources::crds_yaml()),
         Command::Crds { output_dir: Some(directory) } => resources::write_crds(&directory)
             .with_context(|| format!("can't write the CRDs into {}", directory.display()))?,
@@ -50,10 +55,7 @@ fn main() -> anyhow::Result<()> {
 
 fn run(arguments: RunArguments) -> anyhow::Result<()> {
     telemetry::start(&arguments.log_level, arguments.log_format)?;
-    // Fails if another provider was chosen before, and nothing comes before this.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Runtime::new().context("can't start the runtime")?;
-    runtime.block_on(async {
+    start()?.block_on(async {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for Ctrl-C")?;
@@ -70,4 +72,11 @@ fn run(arguments: RunArguments) -> anyhow::Result<()> {
         });
         controller::run(arguments, stop).await
     })
+}
+
+/// What everything that makes calls needs.
+fn start() -> anyhow::Result<tokio::runtime::Runtime> {
+    // Fails if another provider was chosen before, and nothing comes before this.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Runtime::new().context("can't start the runtime")
 }

@@ -12,22 +12,24 @@ use crate::resources::{Key, KeyKind, KeyStatus};
 
 /// A resource as it is looked at here.
 #[derive(Clone, Debug)]
-pub(super) struct Resident {
-    pub(super) kind: KeyKind,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) status: KeyStatus,
+pub(crate) struct Resident {
+    pub(crate) kind: KeyKind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) status: KeyStatus,
 }
 
 impl Resident {
-    fn of<K: Key>(key: &K) -> Self {
+    /// A resource that can't be read lives all the same.
+    pub(crate) fn of<K: Key>(key: &DeserializeGuard<K>) -> Self {
+        let status = key.0.as_ref().ok().and_then(Key::status);
         Self {
             kind: K::KIND,
             namespace: key.namespace().unwrap_or_default(),
             name: key.name_any(),
             uid: key.uid().unwrap_or_default(),
-            status: key.status().cloned().unwrap_or_default(),
+            status: status.cloned().unwrap_or_default(),
         }
     }
 
@@ -53,8 +55,7 @@ pub(super) struct Directory {
 impl Directory {
     /// Adds the cache of one kind, in one scope. Call it before anything looks.
     pub(super) fn add_keys<K: Key>(&self, store: Store<DeserializeGuard<K>>) {
-        let residents =
-            move || store.state().iter().filter_map(|key| key.0.as_ref().ok().map(Resident::of)).collect();
+        let residents = move || store.state().iter().map(|key| Resident::of(key.as_ref())).collect();
         lock(&self.residents).push(Box::new(residents));
     }
 
@@ -63,7 +64,7 @@ impl Directory {
         lock(&self.secrets).push(store);
     }
 
-    /// Every resource. One that can't be read isn't among them.
+    /// Every resource.
     pub(super) fn residents(&self) -> Vec<Resident> {
         lock(&self.residents).iter().flat_map(|residents| residents()).collect()
     }

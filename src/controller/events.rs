@@ -54,16 +54,9 @@ impl Events {
         reason: &str,
         note: impl Into<String>,
     ) {
-        let note: String = note.into().chars().take(MAX_NOTE).collect();
+        let note: String = note.into();
         let (kind, namespace, name) = (about.kind.kind(), &about.namespace, &about.name);
         tracing::info!(kind, namespace, name, reason, "{note}");
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: action.to_owned(),
-            secondary: None,
-        };
         let reference = ObjectReference {
             api_version: Some(format!("{GROUP}/v1alpha1")),
             kind: Some(about.kind.kind().to_owned()),
@@ -72,7 +65,26 @@ impl Events {
             uid: Some(about.uid.clone()),
             ..ObjectReference::default()
         };
-        if self.0.try_send((event, reference)).is_err() {
+        self.about(reference, type_, action, reason, note);
+    }
+
+    /// Writes an event about any object.
+    pub(super) fn about(
+        &self,
+        about: ObjectReference,
+        type_: EventType,
+        action: &str,
+        reason: &str,
+        note: String,
+    ) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(MAX_NOTE).collect()),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        if self.0.try_send((event, about)).is_err() {
             tracing::debug!("too many events wait: one was dropped");
         }
     }

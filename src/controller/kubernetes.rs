@@ -32,7 +32,7 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 
 /// Why a call to the API server failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ApiError {
+pub(crate) enum ApiError {
     /// The object has another version than was given.
     #[error("the object was changed by somebody else")]
     Conflict,
@@ -79,7 +79,7 @@ pub(super) struct Kubernetes {
 ///
 /// # Errors
 /// If no kubeconfig and no pod's credential is found, or it can't be used.
-pub(super) async fn client() -> anyhow::Result<Client> {
+pub(crate) async fn client() -> anyhow::Result<Client> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
@@ -90,7 +90,7 @@ pub(super) async fn client() -> anyhow::Result<Client> {
 ///
 /// # Errors
 /// If it can't be read.
-pub(super) async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
+pub(crate) async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = bounded(async { Ok(namespaces.get("kube-system").await?) }).await?;
     namespace.metadata.uid.ok_or_else(|| ApiError::Unavailable("kube-system has no uid".to_owned()))

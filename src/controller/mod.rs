@@ -1,13 +1,15 @@
 //! Everything around the pure core that touches Kubernetes. Only the executor writes.
 
 mod adoption;
+pub(crate) mod census;
 mod context;
-mod directory;
+pub(crate) mod directory;
 mod driver;
 mod events;
 mod executor;
 mod key;
-mod kubernetes;
+pub(crate) mod kubernetes;
+mod orphans;
 mod resource;
 pub mod secrets;
 mod trouble;
@@ -39,19 +41,19 @@ use self::kubernetes::Kubernetes;
 /// # Errors
 /// If the settings can't be used, or no API server is found.
 pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Result<()> {
-    let tokens = Arc::new(Client::new(&arguments.settings())?);
+    let tokens = Arc::new(Client::new(&arguments.connection.settings())?);
     let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
     let health = Health::default();
     let serving = health.clone().serve(arguments.health_address, stop.clone()).await?;
 
     let Some(uid) = cluster_uid(&client, &stop).await else { return Ok(()) };
-    let installation = Installation::new(&uid, &arguments.instance);
+    let installation = Installation::new(&uid, &arguments.connection.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
     let context = Arc::new(Context {
         kubernetes: Kubernetes::new(client.clone(), installation.clone()),
         events: Events::start(client.clone(), arguments.pod_name.clone()),
-        timing: Timing::new(arguments.call_deadline, arguments.list_lag),
+        timing: Timing::new(arguments.connection.call_deadline, arguments.connection.list_lag),
         name_limit: arguments.max_token_name_length,
         keys: key::Keys::default(),
         directory: Directory::default(),
@@ -62,7 +64,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         inventory,
         installation,
     });
-    tracing::info!(api = %arguments.api_url, installation = context.installation.as_str(), "started");
+    tracing::info!(api = %arguments.connection.api_url, installation = context.installation.as_str(), "started");
 
     let scopes: Vec<Option<String>> = if arguments.watch_namespaces.is_empty() {
         vec![None]
@@ -84,6 +86,11 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         let (inventory, stop) = (Arc::clone(&context.inventory), stop.clone());
         async move { inventory.run(stop).await }
     });
+    // Nobody who doesn't watch a place calls its tokens orphans.
+    if arguments.watch_namespaces.is_empty() {
+        let namespace = client.default_namespace().to_owned();
+        tokio::spawn(orphans::report(Arc::clone(&context), health.clone(), namespace));
+    }
     future::join_all(watching).await;
     context.passes.close();
     if !context.passes.is_empty() {

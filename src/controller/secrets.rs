@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::Captured;
-use crate::lifecycle::naming::{Place, UidTag};
+use crate::lifecycle::naming::{Installation, Place, UidTag};
 use crate::lifecycle::observed::{Contents, OurSecret, Record, SecretView};
 use crate::lifecycle::template::Values;
 use crate::lifecycle::token::{TokenFacts, TokenId};
@@ -190,6 +190,23 @@ fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
 #[must_use]
 pub fn owner_of(meta: &ObjectMeta) -> Option<(&str, &str)> {
     annotation(meta, key::OWNER)?.split_once('/')
+}
+
+/// What the metadata of a Secret of ours say to somebody who doesn't know its resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    /// The place of its resource.
+    pub(super) place: Place,
+    /// What its annotations record.
+    pub(super) record: Record,
+}
+
+/// Reads a Secret of this installation; nothing if it is another's, or can't be read.
+#[must_use]
+pub(super) fn account(meta: &ObjectMeta, installation: &Installation) -> Option<Account> {
+    let ours = annotation(meta, key::INSTALLATION) == Some(installation.as_str());
+    let place = Place::parse(annotation(meta, key::PLACE)?)?;
+    ours.then(|| record(meta).map(|record| Account { place, record })).flatten()
 }
 
 /// A Secret's metadata, from a watch or a reply.

@@ -20,6 +20,7 @@ pub mod memory;
 mod model;
 pub mod naming;
 pub mod observed;
+pub mod orphans;
 mod recovery;
 mod restore;
 mod revocation;
