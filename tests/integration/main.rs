@@ -7,6 +7,7 @@
 mod crds;
 mod faults;
 mod life;
+mod orphans;
 mod quiet;
 mod refusals;
 mod rules;
@@ -65,6 +66,8 @@ fn main() -> ExitCode {
             refusals::altered_names_stop_the_minting,
             shapes::every_open_answer_works,
             stopping::a_value_on_its_way_still_reaches_the_secret,
+            orphans::the_command_lists_and_revokes_orphans_alone,
+            orphans::the_operator_tells_of_an_orphan_once_and_leaves_it_alone,
             quiet::at_rest_nothing_is_written_or_called,
             quiet::a_restart_costs_nothing,
             quiet::one_key_costs_five_writes_and_one_call,
