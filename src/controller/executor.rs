@@ -19,7 +19,7 @@ use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
-use crate::resources::{KeyStatus, Operation, OperationKind, OperationReason};
+use crate::resources::{DeletionPolicy, KeyStatus, Operation, OperationKind, OperationReason};
 use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permit};
 
 use super::context::Context;
@@ -159,9 +159,14 @@ impl Executor<'_> {
 
     async fn set_finalizer(&mut self, on: bool) -> Flow {
         match self.context.kubernetes.set_finalizer(&self.key.object, on).await {
-            // The API server removes it with its last finalizer.
-            Ok(object) if object.view.deleting && object.finalizers.is_empty() => Flow::Gone,
             Ok(object) => {
+                if !on {
+                    self.tell_what_stays();
+                }
+                // The API server removes it with its last finalizer.
+                if object.view.deleting && object.finalizers.is_empty() {
+                    return Flow::Gone;
+                }
                 self.key.renew(object);
                 Flow::Next
             }
@@ -169,6 +174,27 @@ impl Executor<'_> {
             Err(ApiError::Conflict) => self.overtaken().await,
             Err(error) => self.missed(&error).await,
         }
+    }
+
+    /// The resource goes and its policy is `Retain`: says what becomes of token and Secret.
+    fn tell_what_stays(&self) {
+        let view = &self.key.object.view;
+        if view.deletion_policy != DeletionPolicy::Retain {
+            return;
+        }
+        let (name, token) = (&self.key.object.secret_name, view.status.token.as_ref().map(|token| &token.id));
+        let note = match (&self.key.secret.view, token) {
+            (SecretView::Ours(secret), _) if secret.record.retained.is_some() => {
+                let id = secret.record.retained.as_deref().unwrap_or_default();
+                format!("Secret {name} stays, with the value of token {id}, which lives on.")
+            }
+            (_, Some(id)) => format!(
+                "There is no Secret {name} of this resource to stay; token {id} may live on, and is reported as an \
+                 orphan if it does."
+            ),
+            (_, None) => format!("There is no token and no Secret {name} of this resource to stay."),
+        };
+        self.context.events.tell(self.key.identity(), EventType::Normal, "Delete", "Retained", note);
     }
 
     async fn read_secret(&mut self) -> Flow {
