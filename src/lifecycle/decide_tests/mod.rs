@@ -1,5 +1,10 @@
 //! A table of decisions: for each branch, what was observed and the step that follows.
 
+mod adoption;
+mod drift;
+mod restore;
+mod revoked;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +16,17 @@ use super::listing::Listing;
 use super::memory::{Captured, Life, Memory, Proof, ProofOf, Retry, Suspicion, TokenSeen, Trouble};
 use super::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
 use super::observed::{
-    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Timing,
+    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
+    Timing,
 };
 use super::status::{Reason, Verdict, set_conditions};
 use super::step::{Closes, Step};
 use super::time::{Monotonic, Now, later, to_time};
 use super::token::{TokenFacts, TokenId};
 use crate::resources::{
-    DeletionPolicy, DesiredState, KeyKind, KeyStatus, LastRotation, Operation, OperationKind,
-    OperationReason, RotationSpec, SecretStatus, SpecParts, Superseded, TokenStatus,
+    AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus,
+    LastRotation, Operation, OperationKind, OperationReason, RotationSpec, SecretStatus, SpecParts,
+    Superseded, TokenStatus,
 };
 
 const BROUGHT_BY: &str = "operation-that-brought-it";
