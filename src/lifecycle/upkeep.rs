@@ -152,6 +152,9 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
                 let verdict = Verdict::reconciling(true, trouble.reason, trouble.message.clone());
                 show(observed, &verdict, Step::Rest { until })
             }
+            // A cache may not know that the resource is going: an ownerReference that another process has taken off a
+            // retained Secret would come back, and the garbage collector would remove the only copy of a living value.
+            None if !observed.resource.live => Step::ReadResource,
             None => Step::RenderSecret { version: secret.version.clone() },
         });
     }
