@@ -230,7 +230,8 @@ pub(in crate::token_api) fn gives_away(prefix: &str, value: &str) -> bool {
     prefix.contains(value) || (value.starts_with(prefix) && prefix.len() * 2 > value.len())
 }
 
-fn truthy(value: &Value) -> bool {
+/// Whether a field says yes, in one of the ways in which languages write that.
+pub(super) fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(truth) => *truth,
