@@ -69,6 +69,7 @@ fn o1_no_value_is_none() {
         json!({"id": "tok_1", "token": 17}),
         json!({"id": "tok_1", "token": ["kt_live_x"]}),
         json!({"id": "tok_1", "token": "tok_1"}),
+        json!({"id": "tok_1", "token_id": 4711, "key": "4711"}),
         json!({"id": "tok_1", "result": {"token": VALUE}}),
     ] {
         let answer = read(&body);
@@ -93,6 +94,8 @@ fn o2_an_id_is_text_or_number_and_safe_in_a_path() {
         (json!({"id": ".."}), None),
         (json!({"id": VALUE}), None),
         (json!({"id": {"nested": 1}}), None),
+        (json!({"id": format!("tok_{VALUE}"), "token": VALUE}), None),
+        (json!({"id": "tok_opaque", "token_id": "tok_1", "token": "opaque"}), Some("tok_1")),
         (json!({}), None),
     ] {
         assert_eq!(id_of(&read(&body)), id, "{body}");
