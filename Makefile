@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit harness chart chart-in-cluster integration kstatus programs explore crds reference
+.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration kstatus programs explore crds reference
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -25,6 +25,7 @@ test: ## Run everything that decides whether a change is good, with a time for e
 	@tools/timed lint $(MAKE) --no-print-directory lint
 	@tools/timed build $(BUILD_ALL)
 	@tools/timed unit $(MAKE) --no-print-directory unit
+	@FUZZ_SECONDS=20 tools/timed fuzz $(MAKE) --no-print-directory fuzz
 	@tools/timed programs $(MAKE) --no-print-directory programs
 	@tools/timed harness $(MAKE) --no-print-directory harness
 	@tools/timed chart $(MAKE) --no-print-directory chart
@@ -34,12 +35,16 @@ test: ## Run everything that decides whether a change is good, with a time for e
 
 format: ## Check the formatting
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 lint: ## Run clippy; warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 unit: ## Run the unit, table and property tests; generated files are checked for drift here
 	$(TEST) --lib --bins --test emulator
+
+fuzz: ## Try the decoder, name tags, durations and the Secret with made-up inputs, each for FUZZ_SECONDS (30)
+	@tools/fuzz
 
 programs: ## Find or build the control plane's programs
 	@$(BUILD)

@@ -4,6 +4,9 @@
 pub mod clock;
 pub mod config;
 pub mod controller;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod lifecycle;
 pub mod orphans;

@@ -6,6 +6,8 @@
 
 mod crds;
 mod keys;
+#[cfg(test)]
+mod round_trips;
 mod rules;
 mod schema;
 mod spec;

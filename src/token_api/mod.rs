@@ -8,6 +8,8 @@ mod call;
 mod client;
 mod connection;
 mod decode;
+#[cfg(any(test, feature = "fuzzing"))]
+mod decoder_check;
 mod doubt;
 mod error;
 mod files;
@@ -21,6 +23,8 @@ mod settings;
 mod tests;
 
 pub use client::{Client, CreateRequest, ListedToken, Minted, begins_with};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use decoder_check::decoder_check;
 pub use error::{CallError, Class, MintError};
 pub use files::UnusableCredential;
 pub use inventory::Inventory;

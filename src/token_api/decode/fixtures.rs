@@ -69,6 +69,7 @@ fn o1_no_value_is_none() {
         json!({"id": "tok_1", "token": 17}),
         json!({"id": "tok_1", "token": ["kt_live_x"]}),
         json!({"id": "tok_1", "token": "tok_1"}),
+        json!({"id": "tok_1", "token_id": 4711, "key": "4711"}),
         json!({"id": "tok_1", "result": {"token": VALUE}}),
     ] {
         let answer = read(&body);
@@ -93,6 +94,8 @@ fn o2_an_id_is_text_or_number_and_safe_in_a_path() {
         (json!({"id": ".."}), None),
         (json!({"id": VALUE}), None),
         (json!({"id": {"nested": 1}}), None),
+        (json!({"id": format!("tok_{VALUE}"), "token": VALUE}), None),
+        (json!({"id": "tok_opaque", "token_id": "tok_1", "token": "opaque"}), Some("tok_1")),
         (json!({}), None),
     ] {
         assert_eq!(id_of(&read(&body)), id, "{body}");
@@ -252,11 +255,22 @@ fn o4_every_way_to_say_that_there_is_more_is_understood() {
         (json!({"links": {"next": "?cursor=c"}}), Next::Link("?cursor=c".into())),
         (json!({"next": "/base64/=="}), Next::Cursor("/base64/==".into())),
         (json!({"has_more": true}), Next::AfterLast),
+        (json!({"next": "", "pagination": {"next": "c"}}), cursor()),
+        // Said in a way that nobody knows, which isn't the same as not at all.
+        (json!({"has_more": "true"}), Next::AfterLast),
+        (json!({"has_more": 1}), Next::AfterLast),
+        (json!({"has_more": false, "meta": {"has_more": true}}), Next::AfterLast),
+        (json!({"next": {"token": "c"}}), Next::AfterLast),
+        (json!({"next_cursor": ["c"]}), Next::AfterLast),
+        (json!({"cursor": {"after": 7}}), Next::AfterLast),
         // The end, each said in its own way.
         (json!({"has_more": false, "next_cursor": "c"}), Next::End),
         (json!({"next_cursor": null}), Next::End),
         (json!({"next_cursor": ""}), Next::End),
         (json!({"next": null, "cursor": "this page's"}), Next::End),
+        (json!({"has_more": "false", "next": {"token": "c"}}), Next::End),
+        (json!({"next": {"href": null}, "cursor": {}}), Next::End),
+        (json!({"next": false, "next_cursor": []}), Next::End),
         (json!({"pagination": {"next_cursor": null, "has_more": false}}), Next::End),
     ] {
         let mut body = fields.clone();
@@ -281,6 +295,25 @@ fn o4_a_link_header_is_followed() {
     ] {
         let expected = expected.map_or(Next::End, |link| Next::Link(link.to_owned()));
         assert_eq!(next(&json!([{"id": "tok_1", "name": "a"}]), Some(link)), expected, "{link}");
+    }
+}
+
+#[test]
+fn o4_a_link_header_that_names_a_next_page_is_never_the_end() {
+    let next = |link: &[u8]| {
+        let mut headers = HeaderMap::new();
+        headers.insert(LINK, HeaderValue::from_bytes(link).unwrap());
+        page(b"[]", &headers, KeyKind::Access, &mut |_| ()).unwrap().next
+    };
+    for (link, expected) in [
+        ("<?q=é>; rel=next".as_bytes(), Next::Link("?q=é".to_owned())),
+        (b"<?q=\xe9>; rel=\"prev\", <?page=3>; rel=\"next\"", Next::Link("?page=3".to_owned())),
+        (b"<?q=\xe9>; rel=\"next\"", Next::AfterLast),
+        (b"<?page=3>; title=\"<\"; rel = next", Next::AfterLast),
+        (b"?page=3; rel=\"NEXT\"", Next::AfterLast),
+        (b"<?q=\xe9>; rel=\"prev\"", Next::End),
+    ] {
+        assert_eq!(next(link), expected, "{}", String::from_utf8_lossy(link));
     }
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, header::LINK};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::token::{Entry, entry};
+use super::token::{Entry, entry, truthy};
 use crate::lifecycle::token::TokenId;
 use crate::resources::KeyKind;
 use crate::token_api::ListedToken;
@@ -113,7 +113,7 @@ struct Paging {
     next_cursor: Option<Value>,
     next: Option<Value>,
     cursor: Option<Value>,
-    has_more: Option<Value>,
+    has_more: Option<bool>,
 }
 
 impl Paging {
@@ -122,18 +122,21 @@ impl Paging {
             "next_cursor" => &mut self.next_cursor,
             "next" => &mut self.next,
             "cursor" => &mut self.cursor,
-            "has_more" => &mut self.has_more,
+            // A page on which two places disagree isn't believed to be the last.
+            "has_more" if !value.is_null() => {
+                self.has_more = Some(self.has_more == Some(true) || truthy(&value));
+                return;
+            }
             _ => return,
         };
         // A field that says something isn't undone by one that says nothing.
-        if slot.as_ref().is_none_or(Value::is_null) {
+        if !slot.as_ref().is_some_and(says_something) {
             *slot = Some(value);
         }
     }
 
-    fn next(&self, link: Option<String>) -> Next {
-        let more = self.has_more.as_ref().and_then(Value::as_bool);
-        if more == Some(false) {
+    fn next(&self, link: Option<Next>) -> Next {
+        if self.has_more == Some(false) {
             return Next::End;
         }
         if let Some(cursor) = self.next_cursor.as_ref().and_then(text) {
@@ -143,14 +146,29 @@ impl Paging {
             return if is_link(&next) { Next::Link(next) } else { Next::Cursor(next) };
         }
         if let Some(link) = link {
-            return Next::Link(link);
+            return link;
         }
         // Beside a field that names the next page, `cursor` names this one.
         let explicit = self.next_cursor.is_some() || self.next.is_some();
-        if !explicit && let Some(cursor) = self.cursor.as_ref().and_then(text) {
+        let cursor = self.cursor.as_ref().filter(|_| !explicit);
+        if let Some(cursor) = cursor.and_then(text) {
             return Next::Cursor(cursor);
         }
-        if more == Some(true) { Next::AfterLast } else { Next::End }
+        // What says something that isn't understood may say that there is more.
+        let unclear = [self.next_cursor.as_ref(), self.next.as_ref(), cursor];
+        if self.has_more == Some(true) || unclear.into_iter().flatten().any(says_something) {
+            return Next::AfterLast;
+        }
+        Next::End
+    }
+}
+
+/// Whether a field of paging holds anything that could name a page.
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(says_something),
+        Value::Object(fields) => fields.values().any(says_something),
+        other => truthy(other),
     }
 }
 
@@ -174,31 +192,46 @@ fn is_link(text: &str) -> bool {
         || (text.starts_with('/') && text.contains('?'))
 }
 
-/// The target of `Link: <…>; rel="next"` (RFC 8288).
-fn next_link(headers: &HeaderMap) -> Option<String> {
-    headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
-        let mut rest = value;
-        loop {
-            let (_, after) = rest.split_once('<')?;
-            let (target, after) = after.split_once('>')?;
-            // The parameters reach to the next target.
-            let parameters = after.split('<').next().unwrap_or_default();
-            let next = parameters.split([';', ',']).any(|parameter| {
-                parameter.split_once('=').is_some_and(|(name, value)| {
-                    name.trim().eq_ignore_ascii_case("rel")
-                        && value
-                            .trim()
-                            .trim_matches('"')
-                            .split(' ')
-                            .any(|rel| rel.eq_ignore_ascii_case("next"))
-                })
-            });
-            if next {
-                return Some(target.to_owned());
+/// What `Link` headers say of the next page (RFC 8288).
+fn next_link(headers: &HeaderMap) -> Option<Next> {
+    headers.get_all(LINK).iter().find_map(|value| {
+        // Not `to_str`: a page isn't the last because a link on it has a byte that no header should have.
+        let text = String::from_utf8_lossy(value.as_bytes());
+        match target_of_next(&text) {
+            Some(target) if !target.contains(char::REPLACEMENT_CHARACTER) => {
+                Some(Next::Link(target.to_owned()))
             }
-            rest = after;
+            Some(_) => Some(Next::AfterLast),
+            None => names_next(&text).then_some(Next::AfterLast),
         }
     })
+}
+
+/// The target of `<…>; rel="next"`.
+fn target_of_next(links: &str) -> Option<&str> {
+    let mut rest = links;
+    loop {
+        let (_, after) = rest.split_once('<')?;
+        let (target, after) = after.split_once('>')?;
+        // The parameters reach to the next target.
+        let parameters = after.split('<').next().unwrap_or_default();
+        let next = parameters.split([';', ',']).any(|parameter| {
+            parameter.split_once('=').is_some_and(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("rel")
+                    && value.trim().trim_matches('"').split(' ').any(|rel| rel.eq_ignore_ascii_case("next"))
+            })
+        });
+        if next {
+            return Some(target);
+        }
+        rest = after;
+    }
+}
+
+/// Whether there is talk of a next page at all, in whatever form.
+fn names_next(links: &str) -> bool {
+    let plain: String = links.chars().filter(|c| !c.is_whitespace() && *c != '"').collect();
+    plain.to_ascii_lowercase().contains("rel=next")
 }
 
 /// The top of a page, or an object in which it stands: an array, or an object with the array in it.

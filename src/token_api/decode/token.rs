@@ -78,7 +78,7 @@ pub(in crate::token_api) fn answer(body: &[u8]) -> Option<Answer> {
     let places = Places::of(document.0.as_object()?);
     let value = places.value();
     Some(Answer {
-        id: places.id(),
+        id: places.id(value),
         name: places.name(value),
         prefix: places.prefix(value),
         created_at: places.time("created_at"),
@@ -112,7 +112,7 @@ pub(super) fn entry(entry: &Value, kind: KeyKind) -> Entry {
         return Entry::Other;
     }
     let name = places.name(None);
-    let Some(id) = places.id() else {
+    let Some(id) = places.id(None) else {
         // Without an id nothing can be done with a token. Ours bear a tag; other people's don't matter.
         let ours = name.as_deref().is_none_or(|name| crate::lifecycle::naming::Tag::of_name(name).is_some());
         return if ours { Entry::Unreadable } else { Entry::Other };
@@ -164,21 +164,27 @@ impl<'a> Places<'a> {
             .filter(|text| !text.trim().is_empty())
             .collect();
         let told = |text: &str| {
-            let names = ID_FIELDS.into_iter().chain(["name"]);
-            names.into_iter().any(|field| self.all(field).any(|value| value.as_str() == Some(text)))
+            let same = |value: &Value| match value {
+                Value::String(told) => told == text,
+                Value::Number(told) => told.to_string() == text,
+                _ => false,
+            };
+            ID_FIELDS.into_iter().chain(["name"]).any(|field| self.all(field).any(same))
         };
         let likely = candidates.iter().find(|text| looks_like_value(text));
         likely.or_else(|| candidates.iter().find(|text| !told(text))).copied()
     }
 
-    /// The id. One that looks like a value isn't taken: ids are shown to everybody.
-    fn id(&self) -> Option<TokenId> {
+    /// The id. One that looks like a value, or holds it, isn't taken: ids are shown to everybody.
+    fn id(&self, value: Option<&str>) -> Option<TokenId> {
+        let parse = |text: &str| {
+            let leaks = looks_like_value(text) || value.is_some_and(|value| text.contains(value));
+            TokenId::parse(text).ok().filter(|_| !leaks)
+        };
         self.0.iter().flat_map(|place| ID_FIELDS.into_iter().filter_map(|field| place.get(field))).find_map(
             |id| match id {
-                Value::String(text) if !looks_like_value(text) => TokenId::parse(text).ok(),
-                Value::Number(number) if number.is_u64() || number.is_i64() => {
-                    TokenId::parse(&number.to_string()).ok()
-                }
+                Value::String(text) => parse(text),
+                Value::Number(number) if number.is_u64() || number.is_i64() => parse(&number.to_string()),
                 _ => None,
             },
         )
@@ -230,7 +236,8 @@ pub(in crate::token_api) fn gives_away(prefix: &str, value: &str) -> bool {
     prefix.contains(value) || (value.starts_with(prefix) && prefix.len() * 2 > value.len())
 }
 
-fn truthy(value: &Value) -> bool {
+/// Whether a field says yes, in one of the ways in which languages write that.
+pub(super) fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(truth) => *truth,
