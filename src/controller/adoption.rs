@@ -53,6 +53,11 @@ impl Context {
         let Some(adopt) = adopt else { return Adoption::None };
         let id = adopt.token_id.as_str();
         let identity = key.identity();
+        let Ok(parsed) = crate::lifecycle::token::TokenId::parse(id) else {
+            return Adoption::Refused(format!("{id:?} is no token's id; copy it from the console"));
+        };
+        // Without permission too: what was adopted when there was one must not pass for gone.
+        let since = self.inventory.want(&parsed);
         if !self.adoptions.allows(&identity.namespace) {
             return Adoption::Refused(format!(
                 "the operator isn't allowed to adopt tokens for namespace {}; whoever runs it allows that by \
@@ -60,10 +65,6 @@ impl Context {
                 identity.namespace
             ));
         }
-        let Ok(parsed) = crate::lifecycle::token::TokenId::parse(id) else {
-            return Adoption::Refused(format!("{id:?} is no token's id; copy it from the console"));
-        };
-        let since = self.inventory.want(&parsed);
         let Some(listing) = self.inventory.latest(identity.kind).filter(|listing| listing.begun >= since)
         else {
             return Adoption::Unlisted(since);
