@@ -305,7 +305,11 @@ impl Executor<'_> {
             Err(MintError::Unknown(error)) => {
                 let name = &self.key.identity().name;
                 tracing::warn!(name, operation, error = error.message, "the outcome of a call isn't known");
-                let trouble = self.trouble(&error);
+                let trouble = if sent_name.is_some() {
+                    self.trouble(&error)
+                } else {
+                    trouble::of_rotation(&error, self.key, self.context.tokens.credential_version())
+                };
                 self.finish(Outcome::Unknown(trouble))
             }
         }

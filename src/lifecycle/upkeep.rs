@@ -219,6 +219,8 @@ fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, 
         Some(_) => Ok(rotate(observed, &token.id, reason)),
         None if observed.memory.made.contains(&token.id) => Ok(rotate(observed, &token.id, reason)),
         None => {
+        // Known to be dead: there is nothing to rotate.
+        None if drift::lost(observed, token).is_some() => Ok(create(observed, reason)),
             // Not listed under our tag. If it may only be too new, a later list will tell; otherwise a new token is
             // made, and nothing is called with an id that isn't known to be ours.
             let seen = observed.memory.first_sight(&token.id).unwrap_or(observed.now.mono);
