@@ -263,7 +263,7 @@ impl Executor<'_> {
         let sent = clock::monotonic();
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                self.status_stands(object, status);
+                self.status_stands(object, status, false);
                 self.key.permit = Some(permit);
                 self.key.recorded = self.key.object.desired().cloned();
                 self.learn(Outcome::Recorded { operation, sent })
@@ -366,18 +366,18 @@ impl Executor<'_> {
         }
     }
 
-    /// The API server took a status.
-    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus) {
+    /// The API server took a status. `taken_up` says that the Secret held its value before.
+    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus, taken_up: bool) {
         let old = self.key.object.view.status.clone();
         self.key.renew(object);
-        self.context.events.transition(self.key.identity(), &old, status);
+        self.context.events.transition(self.key.identity(), &old, status, taken_up);
     }
 
     /// Step 5, and every other status.
     async fn write_status(&mut self, status: &KeyStatus, closes: Closes) -> Flow {
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                self.status_stands(object, status);
+                self.status_stands(object, status, closes == Closes::Loss);
                 match closes {
                     Closes::Commit { repair } => {
                         self.key.succeeded();
