@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::absence::{absent_twice, list_at, next_look, proved_dead};
 use super::decide::{rest, retains, show};
+use super::memory::Life;
 use super::observed::{Contents, Observed, SecretView};
 use super::status::Verdict;
 use super::step::Step;
@@ -61,9 +62,12 @@ pub(super) fn ours(observed: &Observed) -> impl Iterator<Item = String> {
 /// lists are waited for. If neither tells, the resource stays as it is and says why.
 fn prove_gone(observed: &Observed, id: &str, held: Held) -> Step {
     let names = observed.ours().filter(|secret| secret.record.token.id.as_str() == id);
+    // Once for each list: a person may have revoked it since, as is asked for below.
+    let begun = observed.listing.as_ref().map(|listing| listing.begun);
     let tried = |operation: &str| {
         let proof = observed.memory.proof.as_ref();
-        proof.is_some_and(|proof| proof.of.id == id && proof.of.operation == operation)
+        let proof = proof.filter(|proof| proof.of.id == id && proof.of.operation == operation);
+        proof.is_some_and(|proof| proof.life == Life::Dead || begun.is_none_or(|begun| proof.at >= begun))
     };
     match (&observed.secret, names) {
         (SecretView::Unread, _) => return Step::ReadSecret,
