@@ -19,7 +19,7 @@ use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
-use crate::resources::{KeyStatus, Operation, OperationKind, OperationReason};
+use crate::resources::{DeletionPolicy, KeyStatus, Operation, OperationKind, OperationReason};
 use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permit};
 
 use super::context::Context;
@@ -159,9 +159,14 @@ impl Executor<'_> {
 
     async fn set_finalizer(&mut self, on: bool) -> Flow {
         match self.context.kubernetes.set_finalizer(&self.key.object, on).await {
-            // The API server removes it with its last finalizer.
-            Ok(object) if object.view.deleting && object.finalizers.is_empty() => Flow::Gone,
             Ok(object) => {
+                if !on {
+                    self.tell_what_stays();
+                }
+                // The API server removes it with its last finalizer.
+                if object.view.deleting && object.finalizers.is_empty() {
+                    return Flow::Gone;
+                }
                 self.key.renew(object);
                 Flow::Next
             }
@@ -169,6 +174,30 @@ impl Executor<'_> {
             Err(ApiError::Conflict) => self.overtaken().await,
             Err(error) => self.missed(&error).await,
         }
+    }
+
+    /// The resource goes, and its policy is to retain: says what became of token and Secret.
+    fn tell_what_stays(&self) {
+        let KeyObject { view, secret_name, identity, .. } = &self.key.object;
+        if view.deletion_policy != DeletionPolicy::Retain {
+            return;
+        }
+        let retained = match &self.key.secret.view {
+            SecretView::Ours(secret) => secret.record.retained.as_deref(),
+            _ => None,
+        };
+        let note = match (retained, &view.status.token) {
+            (Some(id), _) => {
+                format!("Secret {secret_name} stays, with the value of token {id}, which lives on.")
+            }
+            (None, Some(token)) => format!(
+                "Token {} lives on, but Secret {secret_name} is gone and its value with it: revoke the token in the \
+                 console if no workload uses it any more.",
+                token.id
+            ),
+            (None, None) => return,
+        };
+        self.context.events.tell(identity, EventType::Normal, "Delete", "Retained", note);
     }
 
     async fn read_secret(&mut self) -> Flow {
