@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::clock;
 use crate::lifecycle::desired::Desired;
-use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Trouble};
+use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Suspicion, Trouble};
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
@@ -533,7 +533,8 @@ impl Executor<'_> {
             let (kind, namespace) = (self.key.identity().kind.kind(), &self.key.identity().namespace);
             let (name, id) = (&self.key.identity().name, &of.id);
             tracing::warn!(kind, namespace, name, id, ?suspicion, ?life, "a token is under suspicion");
-            if life == Life::Alive {
+            // What was altered and lives is believed from now on.
+            if life == Life::Alive && !matches!(suspicion, Suspicion::Altered { .. }) {
                 let note = format!(
                     "The list of tokens isn't believed: it shows token {id} as gone or changed, but the token API \
                      accepts the Secret's value."
