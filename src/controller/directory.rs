@@ -18,6 +18,8 @@ pub(super) struct Resident {
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) status: KeyStatus,
+    /// The token that its spec wants to adopt.
+    pub(super) adopts: Option<String>,
 }
 
 impl Resident {
@@ -28,6 +30,7 @@ impl Resident {
             name: key.name_any(),
             uid: key.uid().unwrap_or_default(),
             status: key.status().cloned().unwrap_or_default(),
+            adopts: key.parts().adopt.map(|adopt| adopt.token_id.clone()),
         }
     }
 
