@@ -536,8 +536,8 @@ impl Executor<'_> {
             // What was altered and lives is believed from now on.
             if life == Life::Alive && !matches!(suspicion, Suspicion::Altered { .. }) {
                 let note = format!(
-                    "The list of tokens isn't believed: it shows token {id} as gone or changed, but the token API \
-                     accepts the Secret's value."
+                    "The list of tokens isn't believed: it lacks token {id} or shows it as revoked, but the token \
+                     API accepts the Secret's value."
                 );
                 let about = self.key.identity();
                 self.context.events.tell(about, EventType::Warning, "Reconcile", "ListNotBelieved", note);

@@ -166,7 +166,9 @@ pub(crate) async fn a_secret_whose_value_is_not_the_tokens_is_refused(cx: Contex
     let message = refused::<AccessKey>(&world, KEY).await?;
     assert!(message.contains(&format!("there is no Secret {SECRET}")), "{message}");
 
-    put_secret(&world, "kt_live_never_issued").await?;
+    // A value that begins like the token's, and isn't it.
+    let (head, _) = value.split_at(value.len() - 1);
+    put_secret(&world, &format!("{head}{}", if value.ends_with('x') { 'y' } else { 'x' })).await?;
     let says = async |text: &str| {
         world
             .until::<AccessKey>(KEY, text, |_, status| {
@@ -432,6 +434,70 @@ pub(crate) async fn a_permission_that_is_withdrawn(cx: Context) -> Result<()> {
     })
     .await?;
     drop(tokens);
+    Ok(())
+}
+
+/// Whoever asked for a wrong id first doesn't keep it from others once that is corrected.
+pub(crate) async fn a_corrected_id_is_free_for_others(cx: Context) -> Result<()> {
+    let world = permitted(cx).await?;
+    let wrong = by_hand(&world, TokenType::Access)?;
+    let right = by_hand(&world, TokenType::Access)?;
+    let mut spec = adopting(&wrong, "FromSecret", "Revoke");
+    spec["secret"] = json!({});
+    world.create::<AccessKey>("hasty", spec.clone()).await?;
+    refused::<AccessKey>(&world, "hasty").await?;
+    spec["adopt"]["value"] = json!("Rotate");
+    world.create::<AccessKey>("second", spec).await?;
+    let message = refused::<AccessKey>(&world, "second").await?;
+    assert!(message.contains("asked first"), "{message}");
+    let corrected = json!({"adopt": {"tokenId": right, "value": "Rotate"}});
+    world.change::<AccessKey>("hasty", corrected).await?;
+    let names = async |key: &'static str, id: &String| {
+        let named = |_: &AccessKey, status: &keeptrusts_operator::resources::KeyStatus| {
+            crate::world::ready(status).is_some() && status.token.as_ref().is_some_and(|it| it.id == *id)
+        };
+        world.until::<AccessKey>(key, "has its token", named).await
+    };
+    names("hasty", &right).await?;
+    names("second", &wrong).await?;
+    assert_eq!(world.emulator.tokens().len(), 2);
+    Ok(())
+}
+
+/// An API that gives a token a new id with each rotation: it is the adopted one all the same.
+pub(crate) async fn an_adopted_token_whose_id_changes(cx: Context) -> Result<()> {
+    let namespace = cx.namespace.name().to_owned();
+    let setup = Setup::new().values(&json!({"adoptNamespaces": [namespace]}));
+    let new_ids = |it: &mut keeptrusts_emulator::Behaviour| {
+        it.tokens.id_on_rotate = keeptrusts_emulator::IdOnRotate::New;
+    };
+    let mut world = setup.behaviour(new_ids).start(cx).await?;
+    let id = by_hand(&world, TokenType::Access)?;
+    world.create::<AccessKey>(KEY, adopting(&id, "Rotate", "Revoke")).await?;
+    let value = world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
+    assert_ne!(world.id_of::<AccessKey>(KEY).await?, id);
+    // What this operator was answered itself it would know without a list.
+    world.restart().await?;
+    world.lists(2).await?;
+    assert_eq!(world.one_living::<AccessKey>(KEY, SECRET, 1).await?, value);
+    assert_eq!(
+        world.tokens.count(&tokens::whoami()),
+        1,
+        "nothing is suspected; the operator asked for its own id"
+    );
+    world.change::<AccessKey>(KEY, json!({"rotation": {"generation": 1}})).await?;
+    world
+        .until::<AccessKey>(KEY, "is rotated", |_, status| status.observed_rotation_generation == Some(1))
+        .await?;
+    world.one_living::<AccessKey>(KEY, SECRET, 1).await.context("rotated in place")?;
+    world.restart().await?;
+    world.secrets().delete(SECRET, &DeleteParams::default()).await?;
+    eventually(SOON, "the Secret is repaired, and the adopted token revoked", async || {
+        world.one_living::<AccessKey>(KEY, SECRET, 2).await
+    })
+    .await?;
+    world.delete::<AccessKey>(KEY, &DeleteParams::default()).await?;
+    assert!(world.living().is_empty());
     Ok(())
 }
 

@@ -292,3 +292,51 @@ pub(crate) async fn an_empty_list_lets_nothing_go(cx: Context) -> Result<()> {
     assert_eq!(world.kubernetes.count(&steps::finalizer_removal(KEY)), 1);
     Ok(())
 }
+
+/// A list that is cut short shows others' tokens and lacks what lives: the value itself says so.
+pub(crate) async fn a_list_that_is_cut_short_lets_nothing_go(cx: Context) -> Result<()> {
+    let mut world = World::start(cx).await?;
+    world.create::<AccessKey>("older", json!({})).await?;
+    world.at_rest::<AccessKey>("older").await?;
+    world.create::<AccessKey>(KEY, spec()).await?;
+    world.at_rest::<AccessKey>(KEY).await?;
+    let value = world.value(SECRET).await?;
+    world.emulator.behaviour(|it| {
+        it.lists.defect = ListDefect::Short;
+        it.lists.defect_after = 1;
+    });
+    world.restart().await?;
+    ask::<AccessKey>(&world, KEY).await?;
+    held::<AccessKey>(&world, KEY, "isn't listed").await?;
+    stays(A_WHILE, "it isn't let go", async || {
+        ensure!(world.keys::<AccessKey>().get_opt(KEY).await?.is_some() && world.emulator.is_alive(&value));
+        Ok(())
+    })
+    .await?;
+    // A person does what the message says.
+    let id = world.id_of::<AccessKey>(KEY).await?;
+    world.emulator.revoke_elsewhere(&id)?;
+    world.gone::<AccessKey>(KEY).await?;
+    assert_eq!(world.living().len(), 1);
+    Ok(())
+}
+
+/// What can't be acted on can be ended: neither deletion nor `state: Revoked` needs a valid spec. The CRDs refuse such
+/// specs; those of an older version may not have.
+pub(crate) async fn an_invalid_spec_is_in_nobodys_way(cx: Context) -> Result<()> {
+    let world = World::start(crate::refusals::with_lax_crds(cx).await?).await?;
+    let invalid = json!({"rotation": {"grace": "soon"}});
+    for key in [KEY, "search"] {
+        world.create::<AccessKey>(key, json!({})).await?;
+        world.at_rest::<AccessKey>(key).await?;
+        world.change::<AccessKey>(key, invalid.clone()).await?;
+        world.reason::<AccessKey>(key, "InvalidSpec").await?;
+    }
+    world.change::<AccessKey>(KEY, json!({"state": "Revoked"})).await?;
+    world.reason::<AccessKey>(KEY, "Revoked").await?;
+    assert_eq!(world.living().len(), 1);
+    assert!(world.data(KEY).await?.is_empty());
+    world.delete::<AccessKey>("search", &DeleteParams::default()).await?;
+    assert!(world.living().is_empty());
+    world.delete::<AccessKey>(KEY, &DeleteParams::default()).await
+}
