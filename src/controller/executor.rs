@@ -176,28 +176,25 @@ impl Executor<'_> {
         }
     }
 
-    /// The resource goes, and its policy is to retain: says what became of token and Secret.
+    /// The resource goes and its policy is `Retain`: says what becomes of token and Secret.
     fn tell_what_stays(&self) {
-        let KeyObject { view, secret_name, identity, .. } = &self.key.object;
+        let view = &self.key.object.view;
         if view.deletion_policy != DeletionPolicy::Retain {
             return;
         }
-        let retained = match &self.key.secret.view {
-            SecretView::Ours(secret) => secret.record.retained.as_deref(),
-            _ => None,
-        };
-        let note = match (retained, &view.status.token) {
-            (Some(id), _) => {
-                format!("Secret {secret_name} stays, with the value of token {id}, which lives on.")
+        let (name, token) = (&self.key.object.secret_name, view.status.token.as_ref().map(|token| &token.id));
+        let note = match (&self.key.secret.view, token) {
+            (SecretView::Ours(secret), _) if secret.record.retained.is_some() => {
+                let id = secret.record.retained.as_deref().unwrap_or_default();
+                format!("Secret {name} stays, with the value of token {id}, which lives on.")
             }
-            (None, Some(token)) => format!(
-                "Token {} lives on, but Secret {secret_name} is gone and its value with it: revoke the token in the \
-                 console if no workload uses it any more.",
-                token.id
+            (_, Some(id)) => format!(
+                "There is no Secret {name} of this resource to stay; token {id} may live on, and is reported as an \
+                 orphan if it does."
             ),
-            (None, None) => return,
+            (_, None) => format!("There is no token and no Secret {name} of this resource to stay."),
         };
-        self.context.events.tell(identity, EventType::Normal, "Delete", "Retained", note);
+        self.context.events.tell(self.key.identity(), EventType::Normal, "Delete", "Retained", note);
     }
 
     async fn read_secret(&mut self) -> Flow {
