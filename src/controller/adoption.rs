@@ -7,6 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::lifecycle::naming::Tag;
 use crate::lifecycle::observed::{Adoption, Sighting};
+use crate::lifecycle::time::Monotonic;
+use crate::lifecycle::token::TokenId;
 use crate::resources::KeyKind;
 use crate::token_api::begins_with;
 
@@ -35,11 +37,11 @@ impl Adoptions {
         self.namespaces.iter().any(|allowed| allowed == ANYWHERE || allowed == namespace)
     }
 
-    /// Whether the id is `uid`'s to adopt: nobody who lives asked for it before.
-    fn reserve(&self, id: &str, uid: &str, lives: impl Fn(&str) -> bool) -> bool {
+    /// Whether the id is `uid`'s to adopt: nobody who still wants it asked for it before.
+    fn reserve(&self, id: &str, uid: &str, wants: impl Fn(&str) -> bool) -> bool {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         let first = reserved.entry(id.to_owned()).or_insert_with(|| uid.to_owned());
-        if first != uid && !lives(first) {
+        if first != uid && !wants(first) {
             uid.clone_into(first);
         }
         first == uid
@@ -51,8 +53,14 @@ impl Context {
     pub(super) fn adoption(&self, key: &KeyState) -> Adoption {
         let adopt = key.object.desired().and_then(|desired| desired.adopt.as_ref());
         let Some(adopt) = adopt else { return Adoption::None };
-        let id = adopt.token_id.as_str();
+        let id = self.id_since_adoption(key, &adopt.token_id);
+        let id = id.as_str();
         let identity = key.identity();
+        let Ok(parsed) = TokenId::parse(id) else {
+            return Adoption::Refused(format!("{id:?} is no token's id; copy it from the console"));
+        };
+        // Without permission too: what was adopted when there was one must not pass for gone.
+        let since = self.inventory.want(&parsed);
         if !self.adoptions.allows(&identity.namespace) {
             return Adoption::Refused(format!(
                 "the operator isn't allowed to adopt tokens for namespace {}; whoever runs it allows that by \
@@ -60,10 +68,6 @@ impl Context {
                 identity.namespace
             ));
         }
-        let Ok(parsed) = crate::lifecycle::token::TokenId::parse(id) else {
-            return Adoption::Refused(format!("{id:?} is no token's id; copy it from the console"));
-        };
-        let since = self.inventory.want(&parsed);
         let Some(listing) = self.inventory.latest(identity.kind).filter(|listing| listing.begun >= since)
         else {
             return Adoption::Unlisted(since);
@@ -80,27 +84,40 @@ impl Context {
         Adoption::Allowed(Sighting { facts: token.facts.clone(), alive: token.alive })
     }
 
+    /// The id that the adopted token has now: a rotation may have given it another one (O7). Of those that status names it
+    /// is the one without a tag; what this resource made bears its own.
+    fn id_since_adoption(&self, key: &KeyState, adopted: &str) -> String {
+        let status = &key.object.view.status;
+        if status.last_rotation.is_none() {
+            return adopted.to_owned();
+        }
+        let listing = self.inventory.latest(key.identity().kind);
+        let untagged = |id: &&String| {
+            let Ok(parsed) = TokenId::parse(id) else { return false };
+            self.inventory.want(&parsed);
+            listing.as_ref().and_then(|listing| listing.wanted(id)).is_some_and(|seen| seen.tag.is_none())
+        };
+        let named = status.token.iter().map(|token| &token.id);
+        let mut named = named.chain(status.superseded.iter().map(|entry| &entry.id));
+        named.find(untagged).map_or(adopted, |id| id.as_str()).to_owned()
+    }
+
     /// The id isn't listed as one of the kind's tokens. Lists may lag; and it may be of the other type.
-    fn unlisted(
-        &self,
-        identity: &Identity,
-        id: &str,
-        begun: crate::lifecycle::time::Monotonic,
-        since: crate::lifecycle::time::Monotonic,
-    ) -> Adoption {
+    fn unlisted(&self, identity: &Identity, id: &str, begun: Monotonic, since: Monotonic) -> Adoption {
         let other = match identity.kind {
             KeyKind::Access => KeyKind::Gateway,
             KeyKind::Gateway => KeyKind::Access,
         };
         let kind = identity.kind.kind();
-        if self.inventory.latest(other).is_some_and(|listing| listing.wanted(id).is_some()) {
+        let others = self.inventory.latest(other);
+        if others.as_ref().is_some_and(|listing| listing.wanted(id).is_some()) {
             let other = other.kind();
             return Adoption::Refused(format!(
                 "token {id} is of the type that {other} is for, and this is a {kind}: make a {other} for it"
             ));
         }
         let settled = since + self.timing.list_lag;
-        if begun < settled {
+        if begun < settled || others.is_none_or(|listing| listing.begun < settled) {
             return Adoption::Unlisted(settled);
         }
         Adoption::Refused(format!(
@@ -121,8 +138,9 @@ impl Context {
             let (kind, namespace, name) = (other.kind.kind(), &other.namespace, &other.name);
             return Some(format!("token {id} is claimed by {kind} {namespace}/{name}"));
         }
-        let lives = |uid: &str| others.clone().any(|resident| resident.uid == uid);
-        let free = self.adoptions.reserve(id, &identity.uid, lives);
+        let wants =
+            |uid: &str| others.clone().any(|other| other.uid == uid && other.adopts.as_deref() == Some(id));
+        let free = self.adoptions.reserve(id, &identity.uid, wants);
         (!free).then(|| format!("another resource wants to adopt token {id}, and asked first"))
     }
 

@@ -66,7 +66,13 @@ impl Context {
             draining: self.stop.is_cancelled(),
         };
         if let Some(begun) = observed.listing.as_ref().map(|listing| listing.begun) {
-            key.notice_list(begun, self.timing.list_lag, |id| observed.listed_here(id).is_some());
+            // A token that may not be adopted, or no longer, isn't this key's; but it isn't gone either.
+            let shown = |id: &str| {
+                let listed = observed.listed_here(id).map(|listed| listed.alive);
+                let wanted = || observed.listing.as_ref()?.wanted(id).filter(|wanted| wanted.alive);
+                listed.or_else(|| wanted().map(|wanted| wanted.alive))
+            };
+            key.notice_list(begun, self.timing.list_lag, shown);
         }
         observed.memory.clone_from(&key.memory);
         observed

@@ -18,18 +18,23 @@ pub(crate) struct Resident {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) status: KeyStatus,
+    /// The token that its spec wants to adopt.
+    pub(crate) adopts: Option<String>,
 }
 
 impl Resident {
     /// A resource that can't be read lives all the same.
     pub(crate) fn of<K: Key>(key: &DeserializeGuard<K>) -> Self {
-        let status = key.0.as_ref().ok().and_then(Key::status);
+        let readable = key.0.as_ref().ok();
+        let status = readable.and_then(Key::status);
+        let adopt = readable.and_then(|key| key.parts().adopt.cloned());
         Self {
             kind: K::KIND,
             namespace: key.namespace().unwrap_or_default(),
             name: key.name_any(),
             uid: key.uid().unwrap_or_default(),
             status: status.cloned().unwrap_or_default(),
+            adopts: adopt.map(|adopt| adopt.token_id),
         }
     }
 

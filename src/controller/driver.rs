@@ -86,7 +86,8 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
     let key = context.keys.of(&cached);
     let mut key: tokio::sync::MutexGuard<'_, KeyState> = key.lock().await;
     key.begin(cached, secret.as_ref().map(|secret| &secret.metadata));
-    if key.object.desired().is_some_and(|desired| desired.adopt.is_some()) {
+    let adopts = key.object.desired().is_some_and(|desired| desired.adopt.is_some());
+    if adopts && key.object.view.status.last_rotation.is_none() {
         context.tokens.find_own().await;
     }
     for _ in 0..MOST_STEPS {

@@ -95,8 +95,8 @@ impl Events {
         self.tell(about, EventType::Warning, "Reconcile", "Unreadable", note);
     }
 
-    /// Tells what a status that was just written says anew.
-    pub(super) fn transition(&self, about: &Identity, old: &KeyStatus, new: &KeyStatus) {
+    /// Tells what a status that was just written says anew. `taken_up` says that the Secret held its value before.
+    pub(super) fn transition(&self, about: &Identity, old: &KeyStatus, new: &KeyStatus, taken_up: bool) {
         let operation = |status: &KeyStatus| status.last_rotation.as_ref().map(|last| last.operation.clone());
         if operation(old) != operation(new)
             && let (Some(token), Some(secret), Some(last)) = (&new.token, &new.secret, &new.last_rotation)
@@ -104,13 +104,18 @@ impl Events {
             let reason = match last.reason {
                 OperationReason::Created => "Minted",
                 OperationReason::GenerationRaised => "Rotated",
+                OperationReason::Adopted => "Adopted",
+                _ if taken_up => "Restored",
                 _ => "Replaced",
             };
             let prefix = token.prefix.as_deref().unwrap_or("not told");
-            let note = format!(
-                "Secret {} holds a new value: token {}, prefix {prefix}. Why: {:?}.",
-                secret.name, token.id, last.reason
-            );
+            let (name, id) = (&secret.name, &token.id);
+            let note = if taken_up {
+                format!("Secret {name} holds a value that was proved to live: token {id}, prefix {prefix}.")
+            } else {
+                let why = last.reason;
+                format!("Secret {name} holds a new value: token {id}, prefix {prefix}. Why: {why:?}.")
+            };
             self.tell(about, EventType::Normal, "Write", reason, note);
         }
         let ready = |status: &KeyStatus| {

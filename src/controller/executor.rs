@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::clock;
 use crate::lifecycle::desired::Desired;
-use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Trouble};
+use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Suspicion, Trouble};
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::step::{Call, Closes, Step};
@@ -289,7 +289,7 @@ impl Executor<'_> {
         let sent = clock::monotonic();
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                self.status_stands(object, status);
+                self.status_stands(object, status, false);
                 self.key.permit = Some(permit);
                 self.key.recorded = self.key.object.desired().cloned();
                 self.learn(Outcome::Recorded { operation, sent })
@@ -331,7 +331,11 @@ impl Executor<'_> {
             Err(MintError::Unknown(error)) => {
                 let name = &self.key.identity().name;
                 tracing::warn!(name, operation, error = error.message, "the outcome of a call isn't known");
-                let trouble = self.trouble(&error);
+                let trouble = if sent_name.is_some() {
+                    self.trouble(&error)
+                } else {
+                    trouble::of_rotation(&error, self.key, self.context.tokens.credential_version())
+                };
                 self.finish(Outcome::Unknown(trouble))
             }
         }
@@ -388,18 +392,18 @@ impl Executor<'_> {
         }
     }
 
-    /// The API server took a status.
-    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus) {
+    /// The API server took a status. `taken_up` says that the Secret held its value before.
+    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus, taken_up: bool) {
         let old = self.key.object.view.status.clone();
         self.key.renew(object);
-        self.context.events.transition(self.key.identity(), &old, status);
+        self.context.events.transition(self.key.identity(), &old, status, taken_up);
     }
 
     /// Step 5, and every other status.
     async fn write_status(&mut self, status: &KeyStatus, closes: Closes) -> Flow {
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                self.status_stands(object, status);
+                self.status_stands(object, status, closes == Closes::Loss);
                 match closes {
                     Closes::Commit { repair } => {
                         self.key.succeeded();
@@ -526,10 +530,11 @@ impl Executor<'_> {
             let (kind, namespace) = (self.key.identity().kind.kind(), &self.key.identity().namespace);
             let (name, id) = (&self.key.identity().name, &of.id);
             tracing::warn!(kind, namespace, name, id, ?suspicion, ?life, "a token is under suspicion");
-            if life == Life::Alive {
+            // What was altered and lives is believed from now on.
+            if life == Life::Alive && !matches!(suspicion, Suspicion::Altered { .. }) {
                 let note = format!(
-                    "The list of tokens isn't believed: it shows token {id} as gone or changed, but the token API \
-                     accepts the Secret's value."
+                    "The list of tokens isn't believed: it lacks token {id} or shows it as revoked, but the token \
+                     API accepts the Secret's value."
                 );
                 let about = self.key.identity();
                 self.context.events.tell(about, EventType::Warning, "Reconcile", "ListNotBelieved", note);

@@ -160,13 +160,22 @@ impl KeyState {
         self.secret = SecretSeen::UNREAD;
     }
 
-    /// Takes note of the latest list, once. `shown` says whether it shows an id as this key's.
-    pub(super) fn notice_list(&mut self, begun: Monotonic, lag: Duration, shown: impl Fn(&str) -> bool) {
+    /// Takes note of the latest list, once. `shown` says whether it shows an id as this key's, and whether as alive.
+    pub(super) fn notice_list(
+        &mut self,
+        begun: Monotonic,
+        lag: Duration,
+        shown: impl Fn(&str) -> Option<bool>,
+    ) {
         if self.listing.is_some_and(|noticed| noticed >= begun) {
             return;
         }
         self.listing = Some(begun);
-        self.memory.notice_list(begun, &self.object.view.status, lag, shown);
+        let status = &self.object.view.status;
+        self.memory.notice_list(begun, status, lag, |id| shown(id).is_some());
+        if let Some(token) = status.token.as_ref().filter(|token| shown(&token.id) == Some(true)) {
+            self.memory.notice_life(&token.id);
+        }
     }
 
     /// How long to wait before the next attempt.

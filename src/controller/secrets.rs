@@ -161,7 +161,8 @@ fn record(meta: &ObjectMeta) -> Option<Record> {
             .into_iter()
             .flat_map(|uids| uids.split(',').map(UidTag::new))
             .collect(),
-        emptied: annotation(meta, key::EMPTIED).is_some(),
+        // Emptying takes the digest away: with it, the mark is somebody else's.
+        emptied: annotation(meta, key::EMPTIED).is_some() && annotation(meta, key::DIGEST).is_none(),
     })
 }
 

@@ -35,6 +35,18 @@ pub(super) fn of_call(error: &CallError, key: &mut KeyState, credential: u64) ->
     Trouble { reason, message: error.message.clone(), retry }
 }
 
+/// What follows from a rotation that failed. Whatever was answered, no token was made: the one that is to take its place
+/// needn't wait until somebody has seen to the API. Most likely the token is dead, and the API says so.
+pub(super) fn of_rotation(error: &CallError, key: &mut KeyState, credential: u64) -> Trouble {
+    let trouble = of_call(error, key, credential);
+    match error.class {
+        Class::Gone | Class::Unusable => {
+            Trouble { retry: Retry::At(clock::monotonic() + key.next_wait()), ..trouble }
+        }
+        _ => trouble,
+    }
+}
+
 /// What follows when the API server refuses the Secret.
 pub(super) fn of_secret(message: String, key: &mut KeyState) -> Trouble {
     let wait = key.next_wait();

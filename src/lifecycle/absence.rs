@@ -26,8 +26,12 @@ pub(super) fn next_look(observed: &Observed, id: &str) -> Option<Monotonic> {
     (!proved).then_some(settled)
 }
 
-/// A list that is begun at `at` or later: now, or once the time has come. Trouble with lists is waited out.
+/// A list that is begun at `at` or later: now, or once the time has come. Trouble with lists is waited out. If the latest
+/// list is such a one, it has told nothing, and the next periodic one is waited for.
 pub(super) fn list_at(observed: &Observed, at: Monotonic) -> Step {
+    if observed.listing.as_ref().is_some_and(|listing| listing.begun >= at) {
+        return rest();
+    }
     match pending(observed) {
         Some(Pending { until, .. }) => Step::Rest { until },
         None if at > observed.now.mono => rest_until(at),

@@ -6,10 +6,11 @@ use crate::resources::KeyStatus;
 use super::absence::{Pending, list_at, pending};
 use super::clauses::Clauses;
 use super::decide::{rest, rest_until, retains, show};
-use super::ending::all_dead;
+use super::ending::{all_dead, ours};
+use super::memory::Trouble;
 use super::observed::{Contents, Observed, SecretView};
 use super::recovery::{claims_commit, is_committed, quiet_from};
-use super::status::Verdict;
+use super::status::{Reason, Verdict};
 use super::step::Step;
 use super::time::Monotonic;
 
@@ -19,7 +20,7 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     }
     // Trouble without an end is a refusal of the spec, which has nothing to do with deletion.
     if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
-        return show(observed, &Verdict::revocation_pending(&trouble.message), rest_until(until));
+        return held_up(observed, trouble, until);
     }
     let status = &observed.resource.status;
     let seen = observed.memory.ending_seen.unwrap_or(observed.now.mono);
@@ -50,12 +51,37 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if let Err(step) = all_dead(observed, begin, keep.as_deref(), Verdict::revocation_pending) {
         return step;
     }
+    let_go(observed, keep.as_deref())
+}
+
+/// The token API, or the API server about the Secret, is in the way. Who sets `Retain` doesn't need the token API as long
+/// as nothing else is known that has to be revoked; what isn't known is reported as an orphan once lists come again.
+fn held_up(observed: &Observed, trouble: &Trouble, until: Monotonic) -> Step {
+    let status = &observed.resource.status;
+    let mut message = trouble.message.clone();
+    if retains(observed)
+        && trouble.reason != Reason::SecretRefused
+        && status.operation.is_none()
+        && let Some(token) = &status.token
+    {
+        let others: Vec<String> = ours(observed).filter(|id| *id != token.id).collect();
+        if others.is_empty() {
+            return let_go(observed, Some(&token.id));
+        }
+        message =
+            format!("Still to be revoked, with deletionPolicy Retain too: {}. {message}", others.join(", "));
+    }
+    show(observed, &Verdict::revocation_pending(&message), rest_until(until))
+}
+
+/// Everything is dead that has to be: the Secret is marked where it stays, and the finalizer goes.
+fn let_go(observed: &Observed, keep: Option<&str>) -> Step {
     if let Some(id) = keep {
         match &observed.secret {
             SecretView::Unread | SecretView::Absent { live: false } => return Step::ReadSecret,
             SecretView::Ours(secret) if !secret.live => return Step::ReadSecret,
-            SecretView::Ours(secret) if secret.record.retained.as_ref() != Some(&id) => {
-                return Step::RetainSecret { version: secret.version.clone(), id };
+            SecretView::Ours(secret) if secret.record.retained.as_deref() != Some(id) => {
+                return Step::RetainSecret { version: secret.version.clone(), id: id.to_owned() };
             }
             _ => {}
         }

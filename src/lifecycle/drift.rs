@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::resources::{OperationReason, TokenStatus};
 
-use super::absence::{absent_twice, pending};
+use super::absence::{absent_twice, list_at, pending};
 use super::memory::{Life, Proof, ProofOf, Suspicion};
 use super::observed::{Contents, Observed, OurSecret, Sighting};
 use super::status;
@@ -39,8 +39,11 @@ pub(super) fn examine(observed: &Observed, token: &TokenStatus, secret: &OurSecr
         return Finding::Lives;
     }
     let of = ProofOf { id: token.id.clone(), operation: secret.record.operation.clone(), suspicion };
-    if standing(observed, &of).is_some() {
-        return Finding::Lives;
+    match standing(observed, &of).map(|proof| proof.life) {
+        // Of an answer that says nothing a key doesn't become ready.
+        Some(Life::Unknown) if raises => return vouched_for(observed, token, of.suspicion.as_ref()),
+        Some(_) => return Finding::Lives,
+        None => {}
     }
     if let Some(pending) = pending(observed) {
         return if raises { Finding::Look(Step::Rest { until: pending.until }) } else { Finding::Lives };
@@ -52,6 +55,19 @@ pub(super) fn examine(observed: &Observed, token: &TokenStatus, secret: &OurSecr
         Contents::Unread => Step::ReadSecret,
         Contents::Changed | Contents::Stale | Contents::Current => Step::ProveLife(of),
     })
+}
+
+/// The value can't be tried: only a list that is late enough to show what was done to the token speaks for it.
+fn vouched_for(observed: &Observed, token: &TokenStatus, suspicion: Option<&Suspicion>) -> Finding {
+    let seen = observed.memory.token_seen.as_ref().map_or(observed.now.mono, |seen| seen.at);
+    let settled = seen + observed.timing.list_lag;
+    if observed.listing.as_ref().is_none_or(|listing| listing.begun <= settled) {
+        return Finding::Look(list_at(observed, settled + Duration::from_millis(1)));
+    }
+    if suspicion.is_none() && observed.listed_here(&token.id).is_some_and(|listed| listed.alive) {
+        return Finding::Lives;
+    }
+    Finding::Look(super::decide::rest())
 }
 
 /// Whether the current token's value is known to be dead, and why. What this process found out counts, and what lists

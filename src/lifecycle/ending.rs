@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::absence::{absent_twice, list_at, next_look, proved_dead};
 use super::decide::{rest, retains, show};
+use super::memory::{Life, ProofOf};
 use super::observed::{Contents, Observed, SecretView};
 use super::status::Verdict;
 use super::step::Step;
@@ -29,9 +30,15 @@ pub(super) fn all_dead(
             Some(listed) if !listed.alive => {}
             Some(_) => return Err(Step::Revoke { id }),
             None if observed.memory.made.contains(&id) => return Err(Step::Revoke { id }),
-            // An empty list may be another organization's; but who sets Retain lets go of what can't be told.
             None if proved_dead(observed, &id) => {}
-            None if absent_twice(observed, &id) && (listing.shows_any() || retains(observed)) => {}
+            // Who sets Retain lets go of what can't be told.
+            None if absent_twice(observed, &id) && retains(observed) => {}
+            // An empty list may be another organization's, and one that lacks what lives is wrong.
+            None if absent_twice(observed, &id)
+                && listing.shows_any()
+                && !observed.connection.absence_doubted
+                && try_value(observed, &id).is_none()
+                && !proved_alive(observed, &id) => {}
             None => unproved = Some(id),
         }
     }
@@ -57,30 +64,42 @@ pub(super) fn ours(observed: &Observed) -> impl Iterator<Item = String> {
     all.into_iter()
 }
 
+/// The Secret's own value, where it is still to be tried: once for each list, for somebody may have revoked it since.
+fn try_value(observed: &Observed, id: &str) -> Option<Step> {
+    let begun = observed.listing.as_ref().map(|listing| listing.begun);
+    let secret = match &observed.secret {
+        SecretView::Unread => return Some(Step::ReadSecret),
+        SecretView::Ours(secret) if secret.record.token.id.as_str() == id => secret,
+        _ => return None,
+    };
+    let operation = &secret.record.operation;
+    let tried = observed.memory.proof.as_ref().is_some_and(|proof| {
+        let same = proof.of.id == id && proof.of.operation == *operation;
+        same && (proof.life == Life::Dead || begun.is_none_or(|begun| proof.at >= begun))
+    });
+    if tried || secret.record.emptied {
+        return None;
+    }
+    match secret.contents {
+        Contents::Unread => Some(Step::ReadSecret),
+        Contents::Changed => None,
+        Contents::Stale | Contents::Current => Some(Step::ProveLife(ProofOf {
+            id: id.to_owned(),
+            operation: operation.clone(),
+            suspicion: None,
+        })),
+    }
+}
+
+fn proved_alive(observed: &Observed, id: &str) -> bool {
+    observed.memory.proof.as_ref().is_some_and(|proof| proof.of.id == id && proof.life == Life::Alive)
+}
+
 /// A token that status names isn't listed as ours. That proves nothing by itself: the Secret's own value is tried, and
 /// lists are waited for. If neither tells, the resource stays as it is and says why.
 fn prove_gone(observed: &Observed, id: &str, held: Held) -> Step {
-    let names = observed.ours().filter(|secret| secret.record.token.id.as_str() == id);
-    let tried = |operation: &str| {
-        let proof = observed.memory.proof.as_ref();
-        proof.is_some_and(|proof| proof.of.id == id && proof.of.operation == operation)
-    };
-    match (&observed.secret, names) {
-        (SecretView::Unread, _) => return Step::ReadSecret,
-        (_, Some(secret)) if !tried(&secret.record.operation) && !secret.record.emptied => {
-            match secret.contents {
-                Contents::Unread => return Step::ReadSecret,
-                Contents::Changed => {}
-                Contents::Stale | Contents::Current => {
-                    return Step::ProveLife(super::memory::ProofOf {
-                        id: id.to_owned(),
-                        operation: secret.record.operation.clone(),
-                        suspicion: None,
-                    });
-                }
-            }
-        }
-        _ => {}
+    if let Some(step) = try_value(observed, id) {
+        return step;
     }
     let way_out = if observed.resource.deleting {
         ", then set spec.deletionPolicy to Retain to let the resource go"

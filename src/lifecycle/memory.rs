@@ -328,6 +328,19 @@ impl Memory {
         }
     }
 
+    /// A complete list shows the token alive: a suspicion that its value stood against is over, and the next one is
+    /// looked into anew. What was found dead stays dead.
+    pub fn notice_life(&mut self, id: &str) {
+        let over = |proof: &Proof| {
+            proof.of.id == id
+                && proof.life != Life::Dead
+                && matches!(proof.of.suspicion, Some(Suspicion::Dead | Suspicion::Absent))
+        };
+        if self.proof.as_ref().is_some_and(over) {
+            self.proof = None;
+        }
+    }
+
     /// When this process first saw that status names the token.
     #[must_use]
     pub fn first_sight(&self, id: &str) -> Option<Monotonic> {

@@ -31,7 +31,14 @@ pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret)
         return Need::Value(OperationReason::StatusLost);
     }
     if status::is_ready(&observed.resource.status) || observed.memory.claimed.is_none() {
-        let checking = "Status was lost. Whether the Secret's value lives is being checked.";
+        let status = &observed.resource.status;
+        let adopting = desired.adopt.as_ref().filter(|_| status.last_rotation.is_none());
+        let (reason, checking) = if adopting.is_some_and(|it| it.token_id == secret.record.token.id.as_str())
+        {
+            (Reason::AdoptionPending, "The Secret is taken over together with the token.")
+        } else {
+            (Reason::StatusLost, "Status was lost. Whether the Secret's value lives is being checked.")
+        };
         let claim = if observed.draining {
             rest()
         } else if !observed.resource.live {
@@ -40,7 +47,7 @@ pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret)
         } else {
             Step::ClaimSecret { version: secret.version.clone() }
         };
-        return Need::Look(show(observed, &Verdict::reconciling(false, Reason::StatusLost, checking), claim));
+        return Need::Look(show(observed, &Verdict::reconciling(false, reason, checking), claim));
     }
     // Whatever was under way when status was lost can no longer arrive.
     let claimed = observed.memory.claimed.unwrap_or(observed.now.mono);

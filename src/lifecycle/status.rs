@@ -185,7 +185,7 @@ pub fn supersede(
     if status.superseded.iter().all(|entry| entry.id != id) {
         status.superseded.push(Superseded {
             id: id.to_owned(),
-            prefix: prefix.as_deref().map(shown_prefix),
+            prefix: prefix.map(|prefix| shown_prefix(&prefix)),
             since: to_time(now),
             revoke_after: to_time(later(now, grace)),
         });

@@ -87,7 +87,9 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
     let current = &observed.resource.status;
     let raised = desired.generation > current.observed_rotation_generation.unwrap_or(0);
     match &observed.secret {
-        SecretView::Ours(secret) if secret.record.emptied => return Need::Value(OperationReason::Activated),
+        SecretView::Ours(secret) if secret.record.emptied && current.token.is_none() => {
+            return Need::Value(OperationReason::Activated);
+        }
         SecretView::Ours(secret) if restore::is_due(observed, secret) => {
             return restore::decide(observed, desired, secret);
         }
@@ -220,6 +222,8 @@ fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, 
         )),
         Some(listed) if !listed.alive => Ok(create(observed, reason)),
         Some(_) => Ok(rotate(observed, &token.id, reason)),
+        // Known to be dead: there is nothing to rotate.
+        None if drift::lost(observed, token).is_some() => Ok(create(observed, reason)),
         None if observed.memory.made.contains(&token.id) => Ok(rotate(observed, &token.id, reason)),
         None => {
             // Not listed under our tag. If it may only be too new, a later list will tell; otherwise a new token is

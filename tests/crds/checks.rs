@@ -26,6 +26,8 @@ pub(super) async fn run(client: &Client, namespace: &str, kind: Kind) -> Vec<Out
     check!("a new object's status has observedGeneration -1", json!({}), status_has_its_default);
     check!("the largest spec can be created and changed", largest(), can_be_changed);
     check!("eight superseded tokens are the most, each once", json!({}), superseded_is_bounded);
+    check!("adopt is settled once there is a token", adopting("tok_1"), adopt_is_settled);
+    check!("and can't be added then", json!({ "deletionPolicy": "Retain" }), adopt_cannot_be_added);
     check!("fields can be selected", json!({ "secret": { "name": "checkout-keeptrusts" } }), can_be_selected);
     outcomes
 }
@@ -75,6 +77,44 @@ async fn superseded_is_bounded(api: &Api<DynamicObject>, _: DynamicObject) -> Re
     write(&[1, 2, 3, 4, 5, 6, 7, 8]).await.map_err(text)?;
     refused(write(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).await, "must have at most 8 items")?;
     refused(write(&[1, 1]).await, "Duplicate value")
+}
+
+fn adopting(id: &str) -> Value {
+    json!({ "deletionPolicy": "Retain", "adopt": { "tokenId": id, "value": "Rotate" } })
+}
+
+/// As the operator's commit does.
+async fn has_a_token(api: &Api<DynamicObject>) -> Result<DynamicObject, String> {
+    let patch = json!({ "status": { "token": { "id": "tok_1" } } });
+    api.patch_status("checkout", &PatchParams::default(), &Patch::Merge(&patch)).await.map_err(text)
+}
+
+const SETTLED: &str =
+    "adopt can't be changed once the resource has a token: make a new resource to adopt another one";
+
+async fn adopt_is_settled(api: &Api<DynamicObject>, _: DynamicObject) -> Result<(), String> {
+    let object = has_a_token(api).await?;
+    let replace = async |spec: Value| {
+        let mut object = object.clone();
+        object.data["spec"] = spec;
+        api.replace("checkout", &PostParams::default(), &object).await
+    };
+    let mut by_secret = adopting("tok_1");
+    by_secret["adopt"]["value"] = json!("FromSecret");
+    for change in [adopting("tok_2"), by_secret, json!({ "deletionPolicy": "Retain" }), json!({})] {
+        refused(replace(change.clone()).await, SETTLED).map_err(|error| format!("{change}: {error}"))?;
+    }
+    let mut other_fields = adopting("tok_1");
+    other_fields["deletionPolicy"] = json!("Revoke");
+    other_fields["suspend"] = json!(true);
+    replace(other_fields).await.map_err(text)?;
+    Ok(())
+}
+
+async fn adopt_cannot_be_added(api: &Api<DynamicObject>, _: DynamicObject) -> Result<(), String> {
+    let mut object = has_a_token(api).await?;
+    object.data["spec"] = adopting("tok_1");
+    refused(api.replace("checkout", &PostParams::default(), &object).await, SETTLED)
 }
 
 async fn can_be_selected(api: &Api<DynamicObject>, _: DynamicObject) -> Result<(), String> {

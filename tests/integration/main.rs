@@ -3,13 +3,18 @@
 // Clippy knows tests by their attribute, and these have none.
 #![allow(clippy::unwrap_used)]
 
+mod adoption;
 #[path = "../crds/mod.rs"]
 mod crds;
+mod deletion;
+mod drift;
 mod faults;
 mod life;
 mod orphans;
 mod quiet;
 mod refusals;
+mod restore;
+mod revoked;
 mod rules;
 mod shapes;
 mod stopping;
@@ -17,7 +22,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use keeptrusts_harness::suite::Suite;
+use keeptrusts_harness::suite::{Suite, Test};
 use keeptrusts_harness::tests;
 
 fn main() -> ExitCode {
@@ -74,5 +79,86 @@ fn main() -> ExitCode {
             quiet::no_value_is_anywhere_but_in_the_secret,
             quiet::kstatus_reads_every_row,
         ])
+        .tests(what_others_do_and_how_it_ends())
         .run()
+}
+
+/// Drift, restore, adoption, `state: Revoked`, deletion.
+fn what_others_do_and_how_it_ends() -> Vec<Test> {
+    tests![
+        drift::a_token_that_was_revoked_elsewhere_is_replaced,
+        drift::so_is_a_gateways_token_that_lists_show_as_revoked,
+        drift::a_token_that_was_rotated_elsewhere_is_replaced,
+        drift::so_is_a_gateways_token_by_its_prefix_alone,
+        drift::a_token_that_has_expired_is_replaced,
+        drift::a_list_that_lacks_what_lives_is_not_believed,
+        drift::a_list_that_lies_is_contradicted_by_the_value,
+        drift::absence_and_a_whoami_that_says_nothing_condemn_nobody,
+        drift::another_organizations_list_condemns_nobody,
+        drift::a_401_to_everybody_condemns_nobody,
+        drift::what_is_listed_as_revoked_needs_no_whoami,
+        drift::one_of_many_that_vanishes_needs_no_whoami,
+        drift::halt_waits_for_a_person,
+        drift::so_it_does_where_the_token_was_rotated,
+        drift::a_rotation_that_finds_its_token_dead_makes_another,
+        drift::a_restart_raises_nobody_from_the_dead,
+        drift::a_restart_finishes_a_replacement,
+        drift::what_is_stripped_from_the_secret_is_put_back,
+        restore::a_wiped_status_is_rebuilt,
+        restore::so_is_that_of_a_gateway_key,
+        restore::a_new_uid_takes_up_its_secret,
+        restore::so_does_a_gateway_keys,
+        restore::an_owner_reference_to_a_former_uid_does_no_harm,
+        restore::an_old_secret_of_a_lost_resource_is_replaced,
+        restore::an_old_secret_of_a_living_resource_is_replaced,
+        restore::a_value_that_cannot_be_proved_is_replaced,
+        restore::a_dead_value_is_replaced,
+        restore::a_restart_in_the_middle_raises_nothing,
+        restore::a_status_that_is_wiped_in_flight,
+        restore::a_clone_leaves_the_originals_tokens_alone,
+        restore::a_secret_of_another_installation_is_left_alone,
+        adoption::a_token_is_taken_over_by_rotating_it,
+        adoption::so_is_a_gateways,
+        adoption::an_adopted_token_dies_with_its_resource,
+        adoption::a_token_is_taken_over_with_its_secret,
+        adoption::so_is_a_gateways_with_its_secret,
+        adoption::a_secret_whose_value_is_not_the_tokens_is_refused,
+        adoption::a_value_that_cannot_be_proved_is_not_adopted,
+        adoption::nobody_adopts_unless_the_operator_is_allowed_to,
+        adoption::nor_in_a_namespace_that_is_not_named,
+        adoption::a_star_stands_for_every_namespace,
+        adoption::what_is_anothers_is_refused,
+        adoption::of_two_that_want_the_same_token_one_gets_it,
+        adoption::the_other_type_a_dead_one_and_an_unknown_one_are_refused,
+        adoption::the_operators_own_token_is_refused,
+        adoption::a_kill_in_the_middle_of_an_adoption,
+        adoption::a_permission_that_is_withdrawn,
+        adoption::a_corrected_id_is_free_for_others,
+        adoption::an_adopted_token_whose_id_changes,
+        adoption::permission_is_by_namespace,
+        revoked::every_token_dies_and_the_resource_stays,
+        revoked::so_does_a_gateways,
+        revoked::so_do_the_superseded_ones,
+        revoked::so_does_what_is_on_its_way,
+        revoked::so_does_what_arrives_late,
+        revoked::so_does_what_is_rotated_late,
+        revoked::neither_suspend_nor_halt_is_in_its_way,
+        revoked::a_resource_that_begins_so_has_no_token,
+        revoked::a_secret_that_is_gone_is_not_missed,
+        revoked::an_api_that_is_down_is_waited_for,
+        revoked::a_restart_finishes_it,
+        revoked::a_forged_mark_makes_no_token,
+        deletion::an_api_that_is_down_is_waited_for,
+        deletion::a_refused_credential_is_waited_for,
+        deletion::an_operator_that_is_away_is_waited_for,
+        deletion::a_namespace_waits_with_everything_in_it,
+        deletion::two_deletions_race_a_rotation,
+        deletion::a_deletion_races_a_mint,
+        deletion::retain_lets_go_though_the_api_is_down,
+        deletion::retain_revokes_what_was_superseded,
+        deletion::retain_says_that_the_secret_is_gone,
+        deletion::an_empty_list_lets_nothing_go,
+        deletion::a_list_that_is_cut_short_lets_nothing_go,
+        deletion::an_invalid_spec_is_in_nobodys_way,
+    ]
 }

@@ -282,9 +282,8 @@ pub(crate) async fn a_forged_id_is_never_called(cx: Context) -> Result<()> {
     Ok(())
 }
 
-/// The CRDs let nothing in that can't be read; a CRD of an older or a newer version may. It needs a control plane of its
-/// own, for there is one CRD for all.
-pub(crate) async fn an_object_that_cannot_be_read_harms_no_other(cx: Context) -> Result<()> {
+/// A control plane of its own, whose CRDs let everything in: there is one CRD for all tests.
+pub(crate) async fn with_lax_crds(cx: Context) -> Result<Context> {
     let dir = cx.dir.join("lax-crds");
     std::fs::create_dir_all(&dir)?;
     for mut crd in crds() {
@@ -296,7 +295,12 @@ pub(crate) async fn an_object_that_cannot_be_read_harms_no_other(cx: Context) ->
     }
     let cluster = std::sync::Arc::new(ControlPlane::start(Options::default().crds(&dir)).await?);
     let namespace = TestNamespace::create(cluster.client(), &cx.name).await?;
-    let cx = Context { cluster, namespace, dir: cx.dir.clone(), name: cx.name.clone() };
+    Ok(Context { cluster, namespace, dir: cx.dir.clone(), name: cx.name.clone() })
+}
+
+/// The CRDs let nothing in that can't be read; a CRD of an older or a newer version may.
+pub(crate) async fn an_object_that_cannot_be_read_harms_no_other(cx: Context) -> Result<()> {
+    let cx = with_lax_crds(cx).await?;
     let world = World::start(cx).await?;
     let unreadable = json!({
         "apiVersion": "keys.keeptrusts.com/v1alpha1", "kind": "AccessKey",

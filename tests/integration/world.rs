@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Event, Secret};
 use keeptrusts_emulator::{Emulator, Options, Token};
+use keeptrusts_harness::proxy::tokens;
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Chart, ChartOptions, Launch, Operator, Proxy, Upstream, eventually};
 use keeptrusts_operator::resources::{Key, KeyStatus};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 /// The chart under test.
@@ -33,6 +34,8 @@ pub(crate) struct World {
     /// Between the operator and the token API.
     pub(crate) tokens: Proxy,
     pub(crate) chart: Chart,
+    /// The values that it was rendered with.
+    pub(crate) values: Value,
     pub(crate) operator: Operator,
 }
 
@@ -90,15 +93,16 @@ impl Setup {
             json!({"metadata": {"name": "credential"}, "stringData": {"token": emulator.credential()}}),
         )?;
         cx.namespace.api().create(&PostParams::default(), &credential).await?;
-        let options = ChartOptions::new(CHART, name, name).values(values);
+        let options = ChartOptions::new(CHART, name, name).values(values.clone());
         let chart = Chart::render(&cx.cluster.helm(), &options).await?;
         chart.apply(&cx.cluster).await?;
         let operator = start_operator(&cx, &chart, &kubernetes).await?;
-        Ok(World { place: place.to_owned(), cx, emulator, kubernetes, tokens, chart, operator })
+        Ok(World { place: place.to_owned(), cx, emulator, kubernetes, tokens, chart, values, operator })
     }
 }
 
-async fn start_operator(cx: &Context, chart: &Chart, kubernetes: &Proxy) -> Result<Operator> {
+/// Starts the operator of a chart that was applied, and waits until it is ready.
+pub(crate) async fn start_operator(cx: &Context, chart: &Chart, kubernetes: &Proxy) -> Result<Operator> {
     let launch = Launch::new(env!("CARGO_BIN_EXE_keeptrusts-operator"), &cx.dir)
         .program("/usr/local/bin/keeptrusts-operator")
         .api_server(kubernetes.url());
@@ -176,12 +180,6 @@ impl World {
 
     /// Waits until a resource is at rest and ready: its spec observed, no operation under way, nothing to be revoked.
     pub(crate) async fn at_rest<K: Key>(&self, name: &str) -> Result<KeyStatus> {
-        let rested = |key: &K, status: &KeyStatus| {
-            ready(status) == Some("Ready")
-                && status.observed_generation == key.meta().generation
-                && status.operation.is_none()
-                && status.superseded.is_empty()
-        };
         Ok(self.until::<K>(name, "is at rest", rested).await?.1)
     }
 
@@ -216,6 +214,72 @@ impl World {
         data.into_iter().map(|(key, bytes)| Ok((key, String::from_utf8(bytes.0)?))).collect()
     }
 
+    /// Every token that was ever made for a key, known by the head of its name.
+    pub(crate) fn tokens_of(&self, key: &str) -> Vec<Token> {
+        let head = format!("{key}-kt1-");
+        self.emulator.tokens().into_iter().filter(|token| token.name.starts_with(&head)).collect()
+    }
+
+    /// The id of the token that a key's status names.
+    pub(crate) async fn id_of<K: Key>(&self, key: &str) -> Result<String> {
+        let key = self.keys::<K>().get(key).await?;
+        Ok(key.status().and_then(|status| status.token.clone()).context("no token")?.id)
+    }
+
+    /// Kills the operator (SIGKILL) and starts it again.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.operator.restart()?;
+        self.operator.wait_ready(SOON).await
+    }
+
+    /// Waits until both types of token were listed so many times more.
+    pub(crate) async fn lists(&self, times: usize) -> Result<()> {
+        let kinds = ["access", "gateway"].map(tokens::list_of);
+        let before = kinds.each_ref().map(|kind| self.tokens.count(kind));
+        eventually(SOON, "the tokens are listed again", async || {
+            let now = kinds.each_ref().map(|kind| self.tokens.count(kind));
+            // One more has begun, so those before it are done with.
+            ensure!(now.iter().zip(before).all(|(now, before)| *now > before + times), "{before:?} {now:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits for an event about an object.
+    pub(crate) async fn event(&self, about: &str, reason: &str) -> Result<String> {
+        let events: Api<Event> = Api::namespaced(self.cx.client(), &self.place);
+        eventually(SOON, &format!("an event {reason} tells of {about}"), async || {
+            let all = events.list(&ListParams::default()).await?.items.into_iter();
+            let mut about = all.filter(|event| event.involved_object.name.as_deref() == Some(about));
+            let told =
+                about.find(|event| event.reason.as_deref() == Some(reason)).context("no such event")?;
+            told.message.context("it has no note")
+        })
+        .await
+    }
+
+    /// Waits until a key is at rest and its Secret holds the value of its one token that lives (I1, I2), of `made` that
+    /// were ever made for it (I8). Other keys don't matter.
+    pub(crate) async fn settles<K: Key>(&self, name: &str, secret: &str, made: usize) -> Result<String> {
+        eventually(SOON, &format!("{name} has one living token of {made}"), async || {
+            let key = self.keys::<K>().get(name).await?;
+            let status = key.status().cloned().unwrap_or_default();
+            ensure!(rested(&key, &status), "{}", describe(Some(&status)));
+            let value = self.value(secret).await?;
+            ensure!(self.emulator.is_alive(&value), "the Secret's value is dead");
+            let all = self.tokens_of(name);
+            let living: Vec<_> = all.iter().filter(|token| token.revoked_at.is_none()).collect();
+            let named = status.token.map(|token| token.id);
+            ensure!(
+                living.len() == 1 && named.as_ref() == living.first().map(|token| &token.id),
+                "{living:?} live, {named:?} is named"
+            );
+            ensure!(all.len() == made, "{} tokens were made, not {made}", all.len());
+            Ok(value)
+        })
+        .await
+    }
+
     /// The tokens that live.
     pub(crate) fn living(&self) -> Vec<Token> {
         self.emulator.tokens().into_iter().filter(|token| token.revoked_at.is_none()).collect()
@@ -233,6 +297,14 @@ impl World {
         ensure!(all == made, "{all} tokens were made, not {made}");
         Ok(value)
     }
+}
+
+/// Whether a resource is at rest and ready.
+fn rested<K: Key>(key: &K, status: &KeyStatus) -> bool {
+    ready(status) == Some("Ready")
+        && status.observed_generation == key.meta().generation
+        && status.operation.is_none()
+        && status.superseded.is_empty()
 }
 
 /// The reason of `Ready`, if it is true.
