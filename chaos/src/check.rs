@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::SignedDuration;
@@ -23,6 +24,9 @@ use crate::stage::Stage;
 /// of it again, the time within which it must be sent, and the lag of lists (`Timing` in the operator's `lifecycle/observed.rs`).
 const OUTLIVED: SignedDuration = SignedDuration::from_millis(3_500);
 
+/// How long nothing may happen at rest: three lists.
+const REST: Duration = Duration::from_secs(6);
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -36,6 +40,8 @@ pub(crate) struct Findings {
     pub(crate) exposed: Vec<String>,
     /// I5: what wasn't ours and was changed.
     pub(crate) foreign: Vec<String>,
+    /// I6: what went on though nothing was to be done.
+    pub(crate) restless: Vec<String>,
 }
 
 /// Checks everything that can be checked at rest.
@@ -49,6 +55,7 @@ pub(crate) async fn check(stage: &Stage, settled: &Settled) -> Result<Findings> 
             findings.leaks.push(history);
         }
     }
+    findings.restless = restless(stage, settled).await?;
     findings.foreign = foreign(stage).await?;
     findings.exposed = exposed(stage).await?;
     Ok(findings)
@@ -153,6 +160,33 @@ fn lost(stage: &Stage, settled: &Settled) -> Vec<String> {
         lost.push(format!("{} is ready and {why}", place(*kind, key)));
     }
     lost
+}
+
+/// I6: for a while nothing is written, and nothing is called but lists.
+async fn restless(stage: &Stage, settled: &Settled) -> Result<Vec<String>> {
+    let calls = |stage: &Stage| {
+        let counts = stage.emulator.counts();
+        Operation::ALL.into_iter().filter(|it| *it != Operation::List).map(|it| counts.of(it)).sum::<u64>()
+    };
+    let before = calls(stage);
+    tokio::time::sleep(REST).await;
+    let mut restless = Vec::new();
+    let more = calls(stage) - before;
+    if more > 0 {
+        restless.push(format!("{more} calls of the token API"));
+    }
+    let (keys, secrets) = (Keys::read(stage).await?, Secrets::read(stage).await?);
+    for (kind, key) in settled.keys.all.iter().filter(|(_, key)| !keys.unchanged(key)) {
+        restless.push(format!("{} was written", place(*kind, key)));
+    }
+    for secret in settled.secrets.0.iter().filter(|secret| !secrets.unchanged(secret)) {
+        restless.push(format!(
+            "Secret {}/{} was written",
+            secret.namespace().unwrap_or_default(),
+            secret.name_any()
+        ));
+    }
+    Ok(restless)
 }
 
 /// I5: tokens and Secrets of others are as they were.

@@ -13,6 +13,12 @@ const HUGE: u64 = 16 << 20;
 /// How long a throttled client is asked to wait, in seconds.
 const THROTTLE: u64 = 2;
 
+/// Whether it holds calls.
+pub(crate) const fn holds(trouble: Trouble) -> bool {
+    use Trouble::{AnswerLate, AnswerLostLate, Late, LostLate};
+    matches!(trouble, Late | LostLate | AnswerLate | AnswerLostLate)
+}
+
 /// Whether what a fault holds is lost when it ends.
 pub(crate) const fn loses(trouble: Trouble) -> bool {
     matches!(trouble, Trouble::LostLate | Trouble::AnswerLostLate)

@@ -1,5 +1,6 @@
 //! The operator on a real control plane while everything around it fails, and whether its promises hold in the end.
 
+mod blows;
 mod check;
 mod dice;
 mod faults;

@@ -71,6 +71,8 @@ pub(crate) struct Report {
     pub(crate) exposed: usize,
     /// I5: tokens and Secrets of others that were changed.
     pub(crate) foreign_changed: usize,
+    /// I6: what went on though nothing was to be done.
+    pub(crate) restless: usize,
     /// I7: keys that never came to rest.
     pub(crate) not_settled: usize,
     /// I2, I3 and everything else that was seen to fail on the way.
@@ -84,6 +86,7 @@ impl Report {
             + self.lost_values
             + self.exposed
             + self.foreign_changed
+            + self.restless
             + self.not_settled
             + self.violations
             == 0

@@ -8,10 +8,11 @@ use anyhow::{Context as _, Result};
 use keeptrusts_emulator::Lists;
 use keeptrusts_harness::Component;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use crate::plan::{Action, Timed, Trouble};
+use crate::plan::{Action, Timed};
 use crate::stage::Stage;
-use crate::{faults, people};
+use crate::{blows, faults, people};
 
 /// How often it is told how far the run is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -19,10 +20,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 /// What is to be done at a time.
 enum Event {
     Begin(Action),
-    StartOperator(usize),
-    ThawOperator(usize),
     ThawEtcd,
-    EndFault(u64, Trouble),
     EndLists,
     Progress,
 }
@@ -42,14 +40,19 @@ impl Queue {
 }
 
 /// What goes on beside the queue.
+#[derive(Default)]
 struct Beside {
     people: JoinSet<()>,
+    /// Blows to operators, of which a plan has none that overlap, and faults of calls.
+    blows: JoinSet<Result<()>>,
+    /// Cancelled when no more shall go wrong.
+    over: CancellationToken,
     restart: Option<JoinHandle<Result<()>>>,
 }
 
 /// Carries out a plan. What people have begun may go on when this returns, until what is given back is dropped; everything else has ended.
 pub(crate) async fn run(stage: &Arc<Stage>, plan: Vec<Timed>) -> Result<JoinSet<()>> {
-    let mut beside = Beside { people: JoinSet::new(), restart: None };
+    let mut beside = Beside::default();
     let mut queue = Queue::default();
     let end = plan.last().map_or(Duration::ZERO, |timed| timed.at);
     for timed in plan {
@@ -73,7 +76,11 @@ pub(crate) async fn run(stage: &Arc<Stage>, plan: Vec<Timed>) -> Result<JoinSet<
         tokio::time::sleep_until((start + at).into()).await;
         perform(stage, &mut queue, &mut beside, at, event).await?;
     }
+    beside.over.cancel();
     beside.finish_restart().await?;
+    while let Some(blow) = beside.blows.join_next().await {
+        blow.context("a blow panicked")??;
+    }
     Ok(beside.people)
 }
 
@@ -96,10 +103,7 @@ async fn perform(
 ) -> Result<()> {
     match event {
         Event::Begin(action) => return begin(stage, queue, beside, at, action).await,
-        Event::StartOperator(operator) => stage.operators[operator].start().await?,
-        Event::ThawOperator(operator) => stage.operators[operator].thaw().await?,
         Event::ThawEtcd => stage.cluster.resume(Component::Etcd)?,
-        Event::EndFault(id, trouble) => end_fault(stage, id, trouble),
         Event::EndLists => stage.emulator.behaviour(|it| it.lists = Lists::default()),
         Event::Progress => progress(stage, at),
     }
@@ -116,21 +120,16 @@ async fn begin(
     let kind = action.kind();
     stage.transcript.note(&format!("{action:?}"));
     match action {
-        Action::KillOperator { operator, down } => {
-            stage.operators[operator].kill().await?;
-            queue.add(at + down, Event::StartOperator(operator));
+        Action::KillOperator { operator, moment, down } => {
+            beside.blows.spawn_local(blows::kill(Arc::clone(stage), operator, moment, down));
         }
-        Action::FreezeOperator { operator, lasts } => {
-            if !stage.operators[operator].freeze().await {
-                stage.record().skipped(kind);
-                return Ok(());
-            }
-            queue.add(at + lasts, Event::ThawOperator(operator));
+        Action::FreezeOperator { operator, moment, lasts } => {
+            beside.blows.spawn_local(blows::freeze(Arc::clone(stage), operator, moment, lasts));
         }
-        Action::RestartApiServer { killed, down } => {
+        Action::RestartApiServer { killed, moment, down } => {
             beside.finish_restart().await?;
-            beside.restart =
-                Some(tokio::task::spawn_local(restart_api_server(Arc::clone(stage), killed, down)));
+            let restart = blows::restart_api_server(Arc::clone(stage), killed, moment, down);
+            beside.restart = Some(tokio::task::spawn_local(restart));
         }
         Action::FreezeEtcd { lasts } => {
             // An API server that is on its way up would give up without its store.
@@ -140,7 +139,11 @@ async fn begin(
         }
         Action::Fault(mishap) => {
             let id = stage.emulator.add_fault(faults::fault(&mishap))?;
-            queue.add(at + mishap.lasts, Event::EndFault(id, mishap.trouble));
+            let (stage, over) = (Arc::clone(stage), beside.over.clone());
+            beside.blows.spawn_local(async move {
+                blows::fault(&stage, id, &mishap, &over).await;
+                Ok(())
+            });
         }
         Action::Lists { oddity, lasts } => {
             stage.emulator.behaviour(|it| it.lists = faults::lists(oddity));
@@ -176,28 +179,6 @@ fn account(stage: &Stage, whose: &str, kind: String, done: &Result<(), people::U
         Ok(()) => record.did(kind),
         Err(people::Undone::Skipped(_)) => record.skipped(kind),
         Err(people::Undone::Failed(_)) => record.violated(line),
-    }
-}
-
-async fn restart_api_server(stage: Arc<Stage>, killed: bool, down: Duration) -> Result<()> {
-    if killed {
-        stage.cluster.kill_api_server()?;
-    } else {
-        stage.cluster.stop_api_server().await?;
-    }
-    tokio::time::sleep(down).await;
-    stage.cluster.start_api_server().await
-}
-
-/// Ends a fault, and counts the calls that it struck.
-fn end_fault(stage: &Stage, id: u64, trouble: Trouble) {
-    let used = stage.emulator.faults().iter().find(|fault| fault.id == id).map_or(0, |fault| fault.used);
-    if faults::loses(trouble) {
-        stage.emulator.lose(id);
-    }
-    stage.emulator.remove_fault(id);
-    if used > 0 {
-        *stage.record().struck.entry(trouble.kind().into()).or_default() += u64::from(used);
     }
 }
 

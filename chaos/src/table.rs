@@ -32,6 +32,7 @@ Then everything is left in peace, and the invariants are checked against the emu
 | I3 | before a revocation is let through, no Secret of a resource that stays holds the token | at each revocation |
 | I4 | no value stands in any log, event, status, metadata, lease or the API server's audit log; values that never reached a Secret are looked for by their form | at the end |
 | I5 | tokens and Secrets of others are as they were | at the end |
+| I6 | for three lists nothing is written, and nothing is called but lists | at the end |
 | I7 | every key is ready at its generation, with no operation recorded and nothing left to be revoked | at the end |
 | I8 | no more tokens were made than new keys, people's doings, unknown outcomes and interruptions account for | at the end |
 

@@ -153,6 +153,7 @@ impl Trial {
             lost_values: findings.lost.len(),
             exposed: findings.exposed.len(),
             foreign_changed: findings.foreign.len(),
+            restless: findings.restless.len(),
             not_settled: settled.unsettled.len(),
             violations: record.violations.len(),
         }
@@ -168,6 +169,7 @@ fn account(stage: &Stage, settled: &Settled, findings: &Findings, report: &Repor
         ("lost value (I2)", &findings.lost),
         ("exposed (I4)", &findings.exposed),
         ("foreign, but changed (I5)", &findings.foreign),
+        ("restless (I6)", &findings.restless),
         ("not settled (I7)", &settled.unsettled),
         ("seen", &stage.record().violations.clone()),
     ] {
@@ -195,13 +197,15 @@ fn account(stage: &Stage, settled: &Settled, findings: &Findings, report: &Repor
         say("more tokens were made than anything accounts for (I8)");
     }
     say(&format!(
-        "seed {}: {} leaks, {} late orphans, {} lost values, {} exposed, {} changed, {} not settled, {} violations: {}",
+        "seed {}: {} leaks, {} late orphans, {} lost values, {} exposed, {} changed, {} restless, {} not settled, \
+         {} violations: {}",
         report.seed,
         report.leaks,
         report.late_orphans,
         report.lost_values,
         report.exposed,
         report.foreign_changed,
+        report.restless,
         report.not_settled,
         report.violations,
         if report.passed() { "passed" } else { "FAILED" },

@@ -11,6 +11,8 @@ pub(crate) enum Action {
     KillOperator {
         /// Which.
         operator: usize,
+        /// When exactly.
+        moment: Moment,
         /// How long it is down.
         down: Duration,
     },
@@ -18,6 +20,8 @@ pub(crate) enum Action {
     FreezeOperator {
         /// Which.
         operator: usize,
+        /// When exactly.
+        moment: Moment,
         /// How long.
         lasts: Duration,
     },
@@ -25,6 +29,8 @@ pub(crate) enum Action {
     RestartApiServer {
         /// Whether it is killed.
         killed: bool,
+        /// When exactly.
+        moment: Moment,
         /// How long it is down before it is started.
         down: Duration,
     },
@@ -56,6 +62,28 @@ pub(crate) enum Action {
     },
 }
 
+/// When a process is struck. Most of the time nothing is under way that a blow could harm, so many wait for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// At once.
+    Now,
+    /// So long after the next call that makes a value has come in; without one, at the end of [`WINDOW`].
+    Mint(Duration),
+}
+
+/// How long a call is waited for.
+pub(crate) const WINDOW: Duration = Duration::from_secs(4);
+
+impl Moment {
+    /// How long after its time a blow falls at the latest.
+    pub(crate) fn latest(self) -> Duration {
+        match self {
+            Self::Now => Duration::ZERO,
+            Self::Mint(after) => WINDOW + after,
+        }
+    }
+}
+
 /// A fault of the token API for some calls.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Mishap {
@@ -65,7 +93,7 @@ pub(crate) struct Mishap {
     pub(crate) operation: Option<Operation>,
     /// To how many of them.
     pub(crate) times: u32,
-    /// How long it is in force. What is held is held as long.
+    /// How long what it holds is held.
     pub(crate) lasts: Duration,
 }
 

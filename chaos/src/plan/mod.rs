@@ -9,7 +9,7 @@ mod tracks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(crate) use self::action::{Act, Action, Mishap, Oddity, Trouble};
+pub(crate) use self::action::{Act, Action, Mishap, Moment, Oddity, Trouble, WINDOW};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -161,11 +161,10 @@ mod tests {
     fn what_begins_ends_before_the_plan_does() {
         for timed in plan(&RECIPE) {
             let lasts = match timed.action {
-                Action::KillOperator { down: lasts, .. }
-                | Action::FreezeOperator { lasts, .. }
-                | Action::RestartApiServer { down: lasts, .. }
-                | Action::FreezeEtcd { lasts }
-                | Action::Lists { lasts, .. } => lasts,
+                Action::KillOperator { moment, down: lasts, .. }
+                | Action::FreezeOperator { moment, lasts, .. }
+                | Action::RestartApiServer { moment, down: lasts, .. } => moment.latest() + lasts,
+                Action::FreezeEtcd { lasts } | Action::Lists { lasts, .. } => lasts,
                 _ => Duration::ZERO,
             };
             assert!(timed.at + lasts <= RECIPE.duration, "{timed:?}");

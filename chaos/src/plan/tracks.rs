@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keeptrusts_emulator::Operation;
 
-use super::action::{Act, Action, Mishap, Oddity, Trouble};
+use super::action::{Act, Action, Mishap, Moment, Oddity, Trouble};
 use super::{Recipe, Timed, namespace_of, retains};
 use crate::dice::{Deck, Dice};
 
@@ -16,6 +16,9 @@ const CONTROL_PLANE_GAP: (u64, u64) = (12_000, 30_000);
 
 /// The longest that an operator is frozen.
 const LONG_FREEZE: (u64, u64) = (20_000, 30_000);
+
+/// From a call that makes a value until all is committed it takes some tens of milliseconds.
+const OPERATION: (u64, u64) = (0, 80);
 
 /// An operator is killed, or frozen, every eight seconds or so.
 pub(super) fn operator(recipe: &Recipe, operator: usize, all: &mut Vec<Timed>) {
@@ -37,27 +40,37 @@ pub(super) fn operator(recipe: &Recipe, operator: usize, all: &mut Vec<Timed>) {
     ]);
     let mut at = QUIET + dice.millis(0, 6_000);
     loop {
+        let moment = moment(70, &mut dice);
         let (action, lasts) = match deck.deal(&mut dice) {
-            Card::KillAndStart => (Action::KillOperator { operator, down: Duration::ZERO }, Duration::ZERO),
+            Card::KillAndStart => {
+                (Action::KillOperator { operator, moment, down: Duration::ZERO }, Duration::ZERO)
+            }
             Card::KillAndWait => {
                 let down = dice.millis(500, 8_000);
-                (Action::KillOperator { operator, down }, down)
+                (Action::KillOperator { operator, moment, down }, down)
             }
             Card::Freeze => {
                 let lasts = dice.millis(500, 6_000);
-                (Action::FreezeOperator { operator, lasts }, lasts)
+                (Action::FreezeOperator { operator, moment, lasts }, lasts)
             }
             Card::FreezeLong => {
                 let lasts = dice.millis(LONG_FREEZE.0, LONG_FREEZE.1);
-                (Action::FreezeOperator { operator, lasts }, lasts)
+                (Action::FreezeOperator { operator, moment, lasts }, lasts)
             }
         };
-        if at + lasts > recipe.duration {
+        let end = at + moment.latest() + lasts;
+        if end > recipe.duration {
             return;
         }
         all.push(Timed { at, action });
-        at += lasts + dice.millis(2_000, 9_000);
+        at = end + dice.millis(1_000, 7_000);
     }
+}
+
+/// The moment of a blow; so many in a hundred fall into an operation.
+fn moment(percent: usize, dice: &mut Dice) -> Moment {
+    let after = dice.millis(OPERATION.0, OPERATION.1);
+    if dice.chance(percent) { Moment::Mint(after) } else { Moment::Now }
 }
 
 /// The API server or etcd: each in its turn.
@@ -78,7 +91,9 @@ pub(super) fn control_plane(recipe: &Recipe, all: &mut Vec<Timed>) {
                 1 => dice.millis(0, 3_000),
                 _ => dice.millis(3_000, 8_000),
             };
-            (Action::RestartApiServer { killed: dice.chance(60), down }, down)
+            let moment = moment(50, &mut dice);
+            let killed = dice.chance(60);
+            (Action::RestartApiServer { killed, moment, down }, moment.latest() + down)
         };
         if at + lasts > recipe.duration {
             return;
@@ -138,7 +153,6 @@ pub(super) fn calls(recipe: &Recipe, all: &mut Vec<Timed>) {
         let trouble = sharpened(troubles.deal(&mut dice), &mut dice);
         let operation = fit(trouble, drawn);
         let times = if dice.chance(70) { 1 } else { 3 };
-        let lasts = lasts.min(recipe.duration.saturating_sub(at));
         all.push(Timed { at, action: Action::Fault(Mishap { trouble, operation, times, lasts }) });
     }
 }
