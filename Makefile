@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration kstatus programs explore crds reference
+.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short kstatus programs explore crds reference proof
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -31,6 +31,7 @@ test: ## Run everything that decides whether a change is good, with a time for e
 	@tools/timed chart $(MAKE) --no-print-directory chart
 	@tools/timed chart-in-cluster $(MAKE) --no-print-directory chart-in-cluster
 	@tools/timed integration $(MAKE) --no-print-directory integration
+	@tools/timed chaos $(MAKE) --no-print-directory chaos-short
 	@tools/timed demo $(MAKE) --no-print-directory demo </dev/null
 
 format: ## Check the formatting
@@ -67,6 +68,19 @@ chart-in-cluster: ## Install, upgrade and uninstall the chart by helm on a real 
 integration: kstatus ## Run the built operator on a real control plane against the emulator
 	$(TEST) --test integration -- --test-threads 4
 
+# What `make chaos` is given: DURATION=1h OPERATORS=2 KEYS=20 SEED=42 PROOF=docs/proof, and any other flag in CHAOS.
+DURATION ?= 10m
+OPERATORS ?= 1
+KEYS ?= 12
+chaos: ## Let everything around the operator fail for DURATION=10m, then check what it promises; SEED, OPERATORS, KEYS, PROOF=docs/proof
+	@$(BUILD)
+	target/debug/keeptrusts-chaos run --duration $(DURATION) --operators $(OPERATORS) --keys $(KEYS) --patience 2m --limit 5m \
+		$(if $(SEED),--seed $(SEED)) $(if $(PROOF),--output $(PROOF)) $(CHAOS)
+
+chaos-short: ## The same in three minutes, with two operators and a seed that is printed
+	@$(BUILD)
+	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 15s
+
 explore: ## Explore a million schedules of the core instead of thirty thousand; takes minutes
 	EXPLORE_SCHEDULES=1000000 cargo test --locked --lib lifecycle::model::random::the_protocol
 
@@ -76,3 +90,7 @@ crds: ## Generate crds/ from the Rust types, and the chart's copy
 
 reference: ## Generate the reference part of docs/ from the code
 	cargo run --locked --quiet -- reference --output-dir docs
+
+proof: ## Generate docs/proof/README.md from the reports beside it
+	@$(BUILD)
+	target/debug/keeptrusts-chaos table
