@@ -73,9 +73,6 @@ struct PlanArguments {
     /// How many operators run at once
     #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
     operators: u8,
-    /// People also revoke and rotate tokens in the console
-    #[arg(long)]
-    outside_changes: bool,
 }
 
 #[derive(Args)]
@@ -111,7 +108,6 @@ impl PlanArguments {
             keys: usize::from(self.keys),
             namespaces: usize::from(self.namespaces),
             operators: usize::from(self.operators),
-            outside_changes: self.outside_changes,
         }
     }
 }

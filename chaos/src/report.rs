@@ -22,8 +22,6 @@ pub(crate) struct Report {
     pub(crate) settled_in_seconds: u64,
     pub(crate) keys: usize,
     pub(crate) operators: usize,
-    /// Whether people also changed tokens in the console.
-    pub(crate) outside_changes: bool,
     /// Operators killed.
     pub(crate) kills: u64,
     /// Operators frozen.

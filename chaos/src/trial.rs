@@ -125,7 +125,6 @@ impl Trial {
             settled_in_seconds: settled.took.as_secs(),
             keys: self.recipe.keys,
             operators: self.recipe.operators,
-            outside_changes: self.recipe.outside_changes,
             kills: done("operator killed"),
             freezes: done("operator frozen"),
             api_server_restarts: done("API server restarted"),

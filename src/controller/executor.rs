@@ -27,7 +27,7 @@ use super::key::KeyState;
 use super::kubernetes::ApiError;
 use super::resource::KeyObject;
 use super::secrets::{self, Commit};
-use super::trouble;
+use super::trouble::{self, Asked};
 
 /// Longest wait between two attempts at writing what only this process holds.
 const RETRY_AT_MOST: Duration = Duration::from_secs(10);
@@ -101,13 +101,13 @@ impl Executor<'_> {
     }
 
     /// What a failed call to the token API means for the key.
-    fn trouble(&mut self, error: &CallError) -> Trouble {
-        trouble::of_call(error, self.key, self.context.tokens.credential_version())
+    fn trouble(&mut self, error: &CallError, asked: Asked) -> Trouble {
+        trouble::of_call(error, asked, self.key, self.context.tokens.credential_version())
     }
 
     /// A call to the token API failed that is no part of an operation.
     fn failed(&mut self, error: &CallError) -> Flow {
-        let trouble = self.trouble(error);
+        let trouble = self.trouble(error, Asked::Again);
         self.learn(Outcome::Failed(trouble))
     }
 
@@ -312,9 +312,9 @@ impl Executor<'_> {
             return self.finish(Outcome::NotSent);
         };
         let operation = flight.operation.id.clone();
-        let sent_name = match &call {
-            Call::Create { name, .. } => Some(name.clone()),
-            Call::Rotate { .. } => None,
+        let (asked, sent_name) = match &call {
+            Call::Create { name, .. } => (Asked::Create, Some(name.clone())),
+            Call::Rotate { .. } => (Asked::Rotate, None),
         };
         match self.mint(permit, call, &operation).await {
             Ok(Minted { facts, value }) => {
@@ -325,17 +325,13 @@ impl Executor<'_> {
                 self.learn(Outcome::Answered(facts))
             }
             Err(MintError::Refused(error)) => {
-                let trouble = self.trouble(&error);
+                let trouble = self.trouble(&error, asked);
                 self.finish(Outcome::Refused(trouble))
             }
             Err(MintError::Unknown(error)) => {
                 let name = &self.key.identity().name;
                 tracing::warn!(name, operation, error = error.message, "the outcome of a call isn't known");
-                let trouble = if sent_name.is_some() {
-                    self.trouble(&error)
-                } else {
-                    trouble::of_rotation(&error, self.key, self.context.tokens.credential_version())
-                };
+                let trouble = self.trouble(&error, asked);
                 self.finish(Outcome::Unknown(trouble))
             }
         }

@@ -222,7 +222,8 @@ pub fn observe_metadata(meta: Option<&ObjectMeta>, identity: &Identity, live: bo
         return SecretView::Foreign { owner, unclaimed: None };
     };
     let version = meta.resource_version.clone().unwrap_or_default();
-    SecretView::Ours(OurSecret { version, live, record, contents: Contents::Unread })
+    let owned = meta.owner_references.iter().flatten().any(|owner| identity.is_referred(owner));
+    SecretView::Ours(OurSecret { version, live, owned, record, contents: Contents::Unread })
 }
 
 /// A Secret that was read with its data from the API server; `key` is the data key of the value. Without a valid spec

@@ -17,34 +17,43 @@ const CREDENTIAL: Duration = Duration::from_mins(5);
 /// An answer that can't be used made a token that nobody has: the next one isn't asked for soon.
 const UNUSABLE: Duration = Duration::from_mins(30);
 
-/// What follows from a failed call to the token API.
-pub(super) fn of_call(error: &CallError, key: &mut KeyState, credential: u64) -> Trouble {
-    let now = clock::monotonic();
-    let (reason, retry) = match error.class {
-        Class::Unreachable | Class::Failing => (Reason::ApiUnreachable, Retry::At(now + key.next_wait())),
-        Class::Throttled => {
-            let asked = error.retry_after.unwrap_or_default();
-            (Reason::Throttled, Retry::At(now + asked + key.next_wait()))
-        }
-        Class::Credential => {
-            (Reason::CredentialRefused, Retry::AtOrCredentialAfter(now + jittered(CREDENTIAL), credential))
-        }
-        Class::Request => (Reason::RequestRefused, Retry::OtherThanGeneration(key.object.view.generation)),
-        Class::Gone | Class::Unusable => (Reason::AnswerUnusable, Retry::At(now + jittered(UNUSABLE))),
-    };
-    Trouble { reason, message: error.message.clone(), retry }
+/// What was asked of the token API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A new token.
+    Create,
+    /// A new value for a token that lives. Whatever was answered, no token was made: the one that is to take its place
+    /// needn't wait until somebody has seen to the API.
+    Rotate,
+    /// Anything that may be asked again: a list, a revocation, a proof.
+    Again,
 }
 
-/// What follows from a rotation that failed. Whatever was answered, no token was made: the one that is to take its place
-/// needn't wait until somebody has seen to the API. Most likely the token is dead, and the API says so.
-pub(super) fn of_rotation(error: &CallError, key: &mut KeyState, credential: u64) -> Trouble {
-    let trouble = of_call(error, key, credential);
-    match error.class {
-        Class::Gone | Class::Unusable => {
-            Trouble { retry: Retry::At(clock::monotonic() + key.next_wait()), ..trouble }
+/// What follows from a failed call to the token API.
+pub(super) fn of_call(error: &CallError, asked: Asked, key: &mut KeyState, credential: u64) -> Trouble {
+    let now = clock::monotonic();
+    let (reason, retry) = match (error.class, asked) {
+        (Class::Unreachable | Class::Failing, _) => {
+            (Reason::ApiUnreachable, Retry::At(now + key.next_wait()))
         }
-        _ => trouble,
-    }
+        (Class::Throttled, _) => {
+            let wait = error.retry_after.unwrap_or_default();
+            (Reason::Throttled, Retry::At(now + wait + key.next_wait()))
+        }
+        (Class::Credential, _) => {
+            (Reason::CredentialRefused, Retry::AtOrCredentialAfter(now + jittered(CREDENTIAL), credential))
+        }
+        (Class::Request, Asked::Create | Asked::Rotate) => {
+            (Reason::RequestRefused, Retry::OtherThanGeneration(key.object.view.generation))
+        }
+        (Class::Gone | Class::Unusable, Asked::Create) => {
+            (Reason::AnswerUnusable, Retry::At(now + jittered(UNUSABLE)))
+        }
+        (Class::Request, Asked::Again) | (Class::Gone | Class::Unusable, _) => {
+            (Reason::AnswerUnusable, Retry::At(now + key.next_wait()))
+        }
+    };
+    Trouble { reason, message: error.message.clone(), retry }
 }
 
 /// What follows when the API server refuses the Secret.

@@ -80,7 +80,7 @@ fn let_go(observed: &Observed, keep: Option<&str>) -> Step {
         match &observed.secret {
             SecretView::Unread | SecretView::Absent { live: false } => return Step::ReadSecret,
             SecretView::Ours(secret) if !secret.live => return Step::ReadSecret,
-            SecretView::Ours(secret) if secret.record.retained.as_deref() != Some(id) => {
+            SecretView::Ours(secret) if secret.owned || secret.record.retained.as_deref() != Some(id) => {
                 return Step::RetainSecret { version: secret.version.clone(), id: id.to_owned() };
             }
             _ => {}

@@ -104,6 +104,8 @@ pub struct OurSecret {
     pub version: Version,
     /// Read from the API server in this pass.
     pub live: bool,
+    /// Whether an ownerReference makes the garbage collector remove it together with the resource.
+    pub owned: bool,
     /// What its annotations say.
     pub record: Record,
     /// What its data say.

@@ -12,6 +12,7 @@ use super::clauses::Clauses;
 use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
 use super::desired::{Desired, InvalidSpec};
 use super::drift::{self, Finding};
+use super::listing::Listed;
 use super::memory::Retry;
 use super::observed::{Contents, Observed, SecretView};
 use super::status::{self, Reason, Verdict};
@@ -436,14 +437,21 @@ fn tidy(observed: &Observed) -> Step {
 /// operation was recovered.
 fn stray(observed: &Observed) -> Option<String> {
     let status = &observed.resource.status;
-    let ids = observed.listed().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string());
-    let unnamed = |id: &&String| {
-        status.token.as_ref().is_none_or(|token| token.id != **id)
-            && status.superseded.iter().all(|entry| entry.id != **id)
-            && !observed.memory.revoked.contains(*id)
-            && observed.ours().is_none_or(|secret| secret.record.token.id.as_str() != id.as_str())
+    let unnamed = |id: &str| {
+        status.token.as_ref().is_none_or(|token| token.id != id)
+            && status.superseded.iter().all(|entry| entry.id != id)
+            && !observed.memory.revoked.contains(id)
+            && observed.ours().is_none_or(|secret| secret.record.token.id.as_str() != id)
     };
-    ids.filter(unnamed).min().cloned()
+    // A rotation may have given the current token a new id without telling it (O7): the name stays. No two operations
+    // make the same name.
+    let current = status.token.as_ref();
+    let current_shown =
+        current.is_none_or(|token| observed.listed_here(&token.id).is_some_and(|it| it.alive));
+    let may_be_current =
+        |listed: &Listed| !current_shown && current.is_some_and(|token| token.name == listed.facts.name);
+    let strays = observed.listed().filter(|listed| listed.alive && !may_be_current(listed));
+    strays.map(|listed| listed.facts.id.as_string()).filter(|id| unnamed(id)).min().cloned()
 }
 
 /// When a superseded token's grace is over: the lesser of elapsed wall time and elapsed monotonic time counts. Nothing

@@ -24,8 +24,6 @@ pub(crate) struct Recipe {
     pub(crate) namespaces: usize,
     /// How many operators run.
     pub(crate) operators: usize,
-    /// Whether people also change tokens in the console.
-    pub(crate) outside_changes: bool,
 }
 
 /// An action and when it begins, from the start.
@@ -76,14 +74,8 @@ pub(crate) const fn retains(namespace: usize) -> bool {
 mod tests {
     use super::*;
 
-    const RECIPE: Recipe = Recipe {
-        seed: 1,
-        duration: Duration::from_mins(2),
-        keys: 12,
-        namespaces: 3,
-        operators: 2,
-        outside_changes: true,
-    };
+    const RECIPE: Recipe =
+        Recipe { seed: 1, duration: Duration::from_mins(2), keys: 12, namespaces: 3, operators: 2 };
 
     #[test]
     fn the_same_seed_gives_the_same_plan_and_another_one_another() {
@@ -150,12 +142,6 @@ mod tests {
         "token revoked in the console",
         "token rotated in the console",
     ];
-
-    #[test]
-    fn nobody_touches_the_console_unless_it_is_asked_for() {
-        let kinds = kinds(&plan(&Recipe { outside_changes: false, ..RECIPE }));
-        assert!(kinds.keys().all(|kind| !kind.contains("console")), "{kinds:?}");
-    }
 
     #[test]
     fn what_begins_ends_before_the_plan_does() {

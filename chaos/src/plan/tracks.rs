@@ -226,7 +226,6 @@ pub(super) fn lists(recipe: &Recipe, all: &mut Vec<Timed>) {
 /// What people do. Each key is touched every fifteen seconds or so, however many there are.
 pub(super) fn people(recipe: &Recipe, all: &mut Vec<Timed>) {
     let mut dice = Dice::new(recipe.seed, "people");
-    let outside = usize::from(recipe.outside_changes);
     // `None` is the deletion of a namespace.
     let mut deck = Deck::new(&[
         (3, Some(Act::DeleteSecret)),
@@ -241,8 +240,8 @@ pub(super) fn people(recipe: &Recipe, all: &mut Vec<Timed>) {
         (3, Some(Act::Delete { foreground: false })),
         (1, Some(Act::Delete { foreground: true })),
         (2, Some(Act::Retain)),
-        (2 * outside, Some(Act::RevokeInConsole)),
-        (2 * outside, Some(Act::RotateInConsole)),
+        (2, Some(Act::RevokeInConsole)),
+        (2, Some(Act::RotateInConsole)),
         (1, None),
     ]);
     let pace = 15_000 / u64::try_from(recipe.keys).unwrap_or(1).max(1);

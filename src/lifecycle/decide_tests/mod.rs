@@ -142,6 +142,7 @@ impl Case {
         case.0.secret = SecretView::Ours(OurSecret {
             version: "5".to_owned(),
             live: false,
+            owned: true,
             record: Record {
                 token: facts("tok_1"),
                 operation: BROUGHT_BY.to_owned(),

@@ -125,6 +125,7 @@ impl Process {
             Some(secret) => SecretView::Ours(OurSecret {
                 version: secret.version.to_string(),
                 live,
+                owned: false,
                 record: secret.record.clone(),
                 contents: match (live, secret.edited) {
                     (false, _) => Contents::Unread,
