@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::resources::{OperationReason, TokenStatus};
 
 use super::absence::{absent_twice, pending};
+use super::clauses::Clauses;
 use super::memory::{Life, Proof, ProofOf, Suspicion};
 use super::observed::{Contents, Observed, OurSecret, Sighting};
 use super::status;
@@ -28,11 +29,22 @@ pub(super) enum Finding {
 }
 
 /// Judges the current token. `secret` holds its value.
-pub(super) fn examine(observed: &Observed, token: &TokenStatus, secret: &OurSecret) -> Finding {
+pub(super) fn examine(
+    observed: &Observed,
+    token: &TokenStatus,
+    secret: &OurSecret,
+    clauses: Clauses,
+) -> Finding {
     if let Some(reason) = lost(observed, token) {
         return Finding::Lost(reason);
     }
-    let suspicion = suspicion(observed, token);
+    let mut suspicion = suspicion(observed, token);
+    if !clauses.absence_settles && observed.listing.is_some() && observed.listed_here(&token.id).is_none() {
+        suspicion = Some(Suspicion::Absent);
+    }
+    if !clauses.proof_of_life && suspicion.is_some() {
+        return Finding::Lost(OperationReason::RevokedElsewhere);
+    }
     // Ready is raised by a commit or by a proof, by nothing else: what lowered it may have been forgotten.
     let raises = !status::is_ready(&observed.resource.status);
     if suspicion.is_none() && !raises {

@@ -200,11 +200,14 @@ impl Repairs {
         self.not_before
     }
 
+    /// How many there were of late: after a quiet stretch of twice the longest wait the count begins anew.
+    #[must_use]
+    pub fn count(&self, now: Monotonic) -> u32 {
+        if self.last.is_some_and(|last| now.since(last) > Self::MOST * 2) { 0 } else { self.count }
+    }
+
     fn made(&mut self, now: Monotonic) {
-        // After a quiet stretch of twice the longest wait the count begins anew.
-        if self.last.is_some_and(|last| now.since(last) > Self::MOST * 2) {
-            self.count = 0;
-        }
+        self.count = self.count(now);
         let wait = Self::FIRST.saturating_mul(1 << self.count.min(6)).min(Self::MOST);
         self.count = self.count.saturating_add(1);
         self.last = Some(now);
