@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::resources::{OperationReason, TokenStatus};
 
-use super::absence::{absent_twice, pending};
+use super::absence::{absent_twice, list_at, pending};
 use super::clauses::Clauses;
 use super::memory::{Life, Proof, ProofOf, Suspicion};
 use super::observed::{Contents, Observed, OurSecret, Sighting};
@@ -51,8 +51,8 @@ pub(super) fn examine(
         return Finding::Lives;
     }
     let of = ProofOf { id: token.id.clone(), operation: secret.record.operation.clone(), suspicion };
-    if standing(observed, &of).is_some() {
-        return Finding::Lives;
+    if let Some(proof) = standing(observed, &of) {
+        return if raises && proof.life != Life::Alive { unproved(observed, proof) } else { Finding::Lives };
     }
     if let Some(pending) = pending(observed) {
         return if raises { Finding::Look(Step::Rest { until: pending.until }) } else { Finding::Lives };
@@ -93,6 +93,21 @@ pub(super) fn lost(observed: &Observed, token: &TokenStatus) -> Option<Operation
             }
             Some(Suspicion::Absent) | None => None,
         },
+    }
+}
+
+/// The value could not be tried, and Ready is False. A list that is begun late enough and shows the token as it was
+/// committed raises it just as well; otherwise the value is tried again in a while.
+fn unproved(observed: &Observed, proof: &Proof) -> Finding {
+    let late = proof.at + observed.timing.list_lag;
+    if proof.of.suspicion.is_some() {
+        return Finding::Look(Step::Rest { until: Some(proof.at + PROOF_STANDS) });
+    }
+    let tells = observed.listing.as_ref().is_some_and(|listing| listing.begun >= late);
+    match tells {
+        true if observed.listed_here(&proof.of.id).is_some() => Finding::Lives,
+        true => Finding::Look(Step::Rest { until: Some(proof.at + PROOF_STANDS) }),
+        false => Finding::Look(list_at(observed, late)),
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Memory {
     pub harmless: Option<String>,
     /// Superseded tokens, each with the time at which this process first saw it so.
     pub superseded_seen: BTreeMap<String, Monotonic>,
+    /// When this process last saw that a token had left the superseded ones: somebody revoked it, and a list begun before
+    /// that still shows it.
+    pub superseded_left: Option<Monotonic>,
     /// The current token as one operation brought it, and when this process first saw it so.
     pub token_seen: Option<TokenSeen>,
     /// When this process first saw that the resource is being deleted, or that its state is `Revoked`.
@@ -290,7 +293,11 @@ impl Memory {
                 self.token_seen = token;
             }
         }
+        let seen = self.superseded_seen.len();
         self.superseded_seen.retain(|id, _| status.superseded.iter().any(|entry| entry.id == *id));
+        if self.superseded_seen.len() < seen {
+            self.superseded_left = Some(now.mono);
+        }
         for entry in &status.superseded {
             self.superseded_seen.entry(entry.id.clone()).or_insert(now.mono);
         }

@@ -64,10 +64,12 @@ fn invalid_spec(observed: &Observed, invalid: &InvalidSpec) -> Verdict {
     Verdict::stalled(ready, Reason::InvalidSpec, invalid.to_string())
 }
 
-/// A foreign Secret isn't watched (only ours are, by their label): whether it is gone is looked at now and then.
+/// A foreign Secret isn't watched (only ours are, by their label): it is looked at so often.
+pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_mins(1);
+
+/// Whether a foreign Secret is gone or was changed is looked at now and then.
 pub(super) fn look_again(observed: &Observed) -> Step {
-    const EVERY: Duration = Duration::from_mins(1);
-    rest_until(observed.now.mono + EVERY)
+    rest_until(observed.now.mono + LOOKED_AT_EVERY)
 }
 
 pub(super) fn conflict(desired: &Desired, owner: &str) -> Verdict {
@@ -185,9 +187,18 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
         let verdict = Verdict::stalled(holds_living_value(observed), Reason::SupersededFull, FULL);
         return show(observed, &verdict, tidy(observed, clauses));
     }
-    let operation = match operation(observed, reason) {
+    let mut operation = match operation(observed, reason) {
         Ok(operation) => operation,
         Err(step) => return step,
+    };
+    // A key doesn't become ready because its operation was refused: why it isn't may have been forgotten by then.
+    operation.value_in_doubt = match reason {
+        OperationReason::RevokedElsewhere | OperationReason::RotatedElsewhere => true,
+        OperationReason::Adopted => false,
+        _ => {
+            let status = &observed.resource.status;
+            status.token.is_some() && !status::is_ready(status)
+        }
     };
     if observed.memory.preflight.is_none() {
         return Step::Preflight;
@@ -435,6 +446,12 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
 /// operation was recovered.
 fn stray(observed: &Observed) -> Option<String> {
     let status = &observed.resource.status;
+    // Another process revoked what this one's list still shows. Naming it again would go back and forth between them
+    // until the next list.
+    let left = observed.memory.superseded_left.map(|left| left + observed.timing.list_lag);
+    if observed.listing.as_ref().is_some_and(|listing| left.is_some_and(|left| listing.begun < left)) {
+        return None;
+    }
     let ids = observed.listed().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string());
     let unnamed = |id: &&String| {
         status.token.as_ref().is_none_or(|token| token.id != **id)

@@ -229,6 +229,7 @@ impl Canon {
             canon.name(&token.name);
             canon.value(token.value);
             canon.flag(token.ours);
+            canon.flag(world.tokens.iter().take(world.doomed).any(|doomed| doomed.id == token.id));
         });
         self.list(&world.in_flight, |canon, flight| {
             match &flight.call {
@@ -456,6 +457,7 @@ impl Canon {
             operation_seen,
             harmless,
             superseded_seen,
+            superseded_left,
             token_seen,
             ending_seen,
             claimed,
@@ -477,6 +479,7 @@ impl Canon {
         let harmless = harmless.as_ref().filter(|id| operations(self, id));
         self.option(harmless, |canon, id| canon.operation_id(id));
         self.named_times(superseded_seen.iter().map(|(id, at)| (id.as_str(), *at)));
+        self.option(*superseded_left, Self::at);
         let seen = token_seen.as_ref().filter(|seen| Self::named(&self.tokens, seen.id.as_str()).is_some());
         self.option(seen, |canon, seen| {
             canon.token(&seen.id);

@@ -80,6 +80,108 @@ impl Configuration {
     }
 }
 
+const RAISE: Kind = Kind::Outside(Outside::RaiseGeneration);
+const DELETE: Kind = Kind::Outside(Outside::Delete);
+const RETAIN: Kind = Kind::Outside(Outside::DeleteRetaining);
+const DELETE_SECRET: Kind = Kind::Outside(Outside::DeleteSecret);
+const EDIT_SECRET: Kind = Kind::Outside(Outside::EditSecret);
+const WIPE: Kind = Kind::Outside(Outside::WipeStatus);
+const NEW_UID: Kind = Kind::Outside(Outside::NewUid);
+const REVOKE_OLDEST: Kind = Kind::Outside(Outside::RevokeOldest);
+const REVOKE_NEWEST: Kind = Kind::Outside(Outside::RevokeNewest);
+const ROTATE: Kind = Kind::Outside(Outside::RotateElsewhere);
+const REVOKED: Kind = Kind::Outside(Outside::StateRevoked);
+const ACTIVE: Kind = Kind::Outside(Outside::StateActive);
+const FORWARD: Kind = Kind::Outside(Outside::ClockForward);
+
+const NEW: Configuration = Configuration::BASE;
+const READY: Configuration = Configuration { ready: true, ..NEW };
+const TWO: Configuration = Configuration { operators: 2, ..NEW };
+const TWO_READY: Configuration = Configuration { operators: 2, ..READY };
+
+/// The protocol as it ships keeps its invariants within a configuration, all of which is explored.
+fn holds(configuration: Configuration) {
+    let report = configuration.explore(&Protocol::SHIPPED, 20_000_000);
+    if let Some(violation) = report.violation {
+        let (what, length) = (violation.what, violation.length);
+        panic!("{}: {what} after {length} actions\n{}", configuration.name, violation.trace);
+    }
+    assert!(report.complete, "{} is too wide to be explored here", configuration.name);
+}
+
+/// Declares configurations: each a test with so many events in all in `make test`, and with so many in `make explore`.
+macro_rules! configurations {
+    ($($name:ident: $bounds:expr, $short:literal, $wide:literal, $kinds:expr;)*) => {
+        mod short {
+            $(#[test]
+            fn $name() {
+                use super::*;
+                holds(Configuration { name: stringify!($name), kinds: &$kinds, total: $short, ..$bounds });
+            })*
+        }
+
+        mod wide {
+            $(#[test]
+            #[ignore = "takes minutes: make explore"]
+            fn $name() {
+                use super::*;
+                holds(Configuration { name: stringify!($name), kinds: &$kinds, total: $wide, ..$bounds });
+            })*
+        }
+    };
+}
+
+configurations! {
+    one_operator_each_fault: NEW, 3, 5, [
+        (Kind::Crash, 1), (Kind::Lost, 1), (Kind::Late, 1), (Kind::Vanished, 1), (Kind::Refused, 1), (Kind::Lag, 1),
+        (RAISE, 2), (DELETE, 1)
+    ];
+    two_operators_and_a_crash: TWO, 2, 3, [(Kind::Crash, 1), (Kind::Late, 1), (DELETE, 1)];
+    two_operators_one_of_them_slow: TWO, 1, 2, [(Kind::Pause, 1), (Kind::Late, 1), (DELETE, 1)];
+    two_operators_rotate: TWO_READY, 2, 3, [(RAISE, 1), (Kind::Pause, 1), (Kind::Lost, 1)];
+    calls_arrive_after_any_time: Configuration { loose: true, ..NEW }, 3, 4, [
+        (Kind::Late, 1), (Kind::Crash, 1), (Kind::Lost, 1), (RAISE, 2)
+    ];
+    rotations_give_new_ids: Configuration { new_id: true, ..READY }, 3, 5, [
+        (RAISE, 2), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (Kind::Lag, 1), (DELETE, 1)
+    ];
+    status_is_lost_amidst_a_mint: NEW, 3, 4, [
+        (WIPE, 1), (DELETE, 1), (Kind::Late, 1), (Kind::Crash, 1), (Kind::Lost, 1)
+    ];
+    status_or_secret_is_lost: READY, 3, 4, [
+        (WIPE, 1), (Kind::Crash, 1), (RAISE, 1), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (Kind::Late, 1)
+    ];
+    status_is_lost_with_two_operators: TWO_READY, 2, 3, [(WIPE, 1), (RAISE, 1), (Kind::Pause, 1)];
+    it_comes_back_under_a_new_uid: READY, 3, 5, [
+        (NEW_UID, 1), (Kind::Crash, 1), (RAISE, 1), (DELETE, 1), (Kind::Late, 1), (DELETE_SECRET, 1)
+    ];
+    revoked_or_rotated_elsewhere: Configuration { hides_revoked: true, ..READY }, 3, 4, [
+        (REVOKE_OLDEST, 1), (REVOKE_NEWEST, 1), (ROTATE, 1), (Kind::Deceit, 1), (RAISE, 1), (Kind::Lost, 1)
+    ];
+    revoked_elsewhere_and_halted:
+        Configuration { changes: ExternalChangePolicy::Halt, ..READY }, 3, 4, [
+        (REVOKE_OLDEST, 1), (ROTATE, 1), (Kind::Deceit, 1), (RAISE, 1), (Kind::Crash, 1), (DELETE, 1)
+    ];
+    the_state_is_revoked: READY, 3, 5, [
+        (REVOKED, 1), (ACTIVE, 1), (Kind::Crash, 1), (Kind::Late, 1), (RAISE, 1), (Kind::Lost, 1)
+    ];
+    the_state_is_revoked_amidst_a_mint: NEW, 3, 4, [
+        (REVOKED, 1), (ACTIVE, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)
+    ];
+    deletion_retains: READY, 4, 6, [
+        (RETAIN, 1), (Kind::Crash, 1), (RAISE, 1), (Kind::Late, 1), (Kind::Lost, 1), (EDIT_SECRET, 1)
+    ];
+    the_clock_is_set_forward: READY, 3, 5, [
+        (FORWARD, 1), (Kind::List, 1), (EDIT_SECRET, 1), (Kind::Crash, 1), (RAISE, 1)
+    ];
+    adoption_rotates: Configuration { adopt: Some(AdoptedValue::Rotate), ..NEW }, 3, 5, [
+        (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (Kind::Refused, 1)
+    ];
+    adoption_takes_the_secret: Configuration { adopt: Some(AdoptedValue::FromSecret), ..NEW }, 3, 4, [
+        (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (RAISE, 1), (REVOKE_OLDEST, 1)
+    ];
+}
+
 /// Reads `Crash=1,Lost=1,Delete=1` as budgets.
 fn budgets(text: &str) -> &'static [(Kind, u8)] {
     const FAULTS: [Kind; 10] = [

@@ -75,9 +75,10 @@ pub(super) fn explore(start: &State, protocol: &Protocol, most: usize) -> Report
         }
     }
     let liveness = graph.liveness();
-    let violation = violation.or_else(|| {
-        let (state, what) = liveness.doomed?;
-        Some((what, graph.path(state)))
+    let violation = violation.map(|(what, path)| (what, path, String::new())).or_else(|| {
+        let doom = liveness.doomed?;
+        let circle: Vec<_> = doom.circle.iter().map(|state| graph.path(*state)).collect();
+        Some((doom.wrong, graph.path(doom.state), go_round(start, protocol, &circle)))
     });
     Report {
         states: graph.len(),
@@ -85,10 +86,10 @@ pub(super) fn explore(start: &State, protocol: &Protocol, most: usize) -> Report
         time: began.elapsed(),
         longest: liveness.longest,
         complete: frontier.is_empty() && violation.is_none(),
-        violation: violation.map(|(what, path)| Violation {
+        violation: violation.map(|(what, path, circle)| Violation {
             what,
             length: path.len(),
-            trace: tell(start, protocol, &path),
+            trace: tell(start, protocol, &path) + &circle,
         }),
     }
 }
@@ -97,7 +98,7 @@ pub(super) fn explore(start: &State, protocol: &Protocol, most: usize) -> Report
 pub(super) fn settled(mut state: State, protocol: &Protocol) -> State {
     for _ in 0..200 {
         let options = state.options(protocol);
-        if options.at_rest {
+        if options.idle {
             return state;
         }
         state.happen(options.faultless, protocol);
@@ -129,7 +130,7 @@ fn tell(start: &State, protocol: &Protocol, path: &[Action]) -> String {
             break;
         }
         let options = state.options(protocol);
-        if options.at_rest {
+        if options.idle {
             rests += 1;
             if rests > 2 {
                 let mut world = state.world.clone();
@@ -146,6 +147,23 @@ fn tell(start: &State, protocol: &Protocol, path: &[Action]) -> String {
     }
     if let Some(wrong) = wrong {
         writeln!(text, "        {wrong}").expect("a String takes it");
+    }
+    text
+}
+
+/// The circle in which everything ends.
+fn go_round(start: &State, protocol: &Protocol, circle: &[Vec<Action>]) -> String {
+    let mut text = String::from("        and so on in a circle:\n");
+    for path in circle.iter().take(20) {
+        let mut state = start.clone();
+        for action in path {
+            state.happen(*action, protocol);
+        }
+        let faultless = state.options(protocol).faultless;
+        let shown = state.to_string();
+        let step = state.happen(faultless, protocol);
+        writeln!(text, "          {} from {shown}", act(faultless, step.as_ref()))
+            .expect("a String takes it");
     }
     text
 }
@@ -167,7 +185,8 @@ fn act(action: Action, step: Option<&Step>) -> String {
         Action::LaggingList(number) => format!("P{number} list tokens; the list lags"),
         Action::Pause(number) => format!("P{number} stops for a while"),
         Action::Stale(number) => format!("P{number}'s cache is old"),
-        Action::List(number) => format!("a list reaches P{number}"),
+        Action::List(number, false) => format!("a list reaches P{number}"),
+        Action::List(number, true) => format!("a list that lags reaches P{number}"),
         Action::Land(_) => "the call on its way arrives".to_owned(),
         Action::Tick => "time goes on".to_owned(),
         Action::Lists(lists) => format!("lists show: {lists:?}"),

@@ -47,12 +47,20 @@ pub(super) struct Graph {
     unrest: HashMap<u32, String>,
 }
 
+/// A state that never comes to rest as it should.
+pub(super) struct Doom {
+    pub state: u32,
+    pub wrong: String,
+    /// The circle that it ends in.
+    pub circle: Vec<u32>,
+}
+
 /// Where the run without further faults leads from every state.
 pub(super) struct Liveness {
     /// The longest run until nothing happens any more.
     pub longest: u32,
     /// The first state that never comes to rest as it should, and what is wrong then.
-    pub doomed: Option<(u32, String)>,
+    pub doomed: Option<Doom>,
 }
 
 impl Graph {
@@ -152,7 +160,11 @@ impl Graph {
             while !wrongs.contains_key(&here) {
                 here = self.nodes[here as usize].next;
             }
-            (u32::try_from(state).expect("fits"), wrongs[&here].clone())
+            let mut circle = vec![here];
+            while self.nodes[*circle.last().expect("not empty") as usize].next != here {
+                circle.push(self.nodes[*circle.last().expect("not empty") as usize].next);
+            }
+            Doom { state: u32::try_from(state).expect("fits"), wrong: wrongs[&here].clone(), circle }
         });
         Liveness { longest, doomed }
     }

@@ -10,6 +10,7 @@ mod graph;
 mod outside;
 mod process;
 mod random;
+mod refutations;
 mod state;
 mod traces;
 mod world;

@@ -184,6 +184,7 @@ impl Outside {
             }),
             Self::StateActive => {
                 world.allowed += 1;
+                world.doomed = world.tokens.len();
                 world.edit(|resource| {
                     resource.state = DesiredState::Active;
                     resource.generation += 1;

@@ -466,7 +466,12 @@ impl Process {
                     resource.status = (**status).clone();
                     resource.version = version;
                 });
-                if recorded.is_some() && !lost {
+                let answered =
+                    self.memory.flight.as_ref().is_some_and(|flight| flight.stage.facts().is_some());
+                if answered {
+                    // The call came first, as it must not.
+                    self.refresh_resource(world);
+                } else if recorded.is_some() && !lost {
                     self.memory.learn(Outcome::Recorded { operation: operation.clone(), sent: now }, now);
                     self.refresh_resource(world);
                 } else {
@@ -607,6 +612,8 @@ impl Process {
                 });
             }
             Step::ProveLife(_) if lost => {
+                // A value that can't be proved is replaced where status was lost.
+                world.allowed += 1;
                 if let Step::ProveLife(of) = step {
                     self.memory.learn(Outcome::Proved(of.clone(), Life::Unknown), now);
                 }

@@ -56,7 +56,8 @@ impl Budget {
     fn spend(&mut self, kind: Kind) {
         if let Some(at) = self.kinds.iter().position(|(known, _)| *known == kind) {
             self.left[at] -= 1;
-            *self.left.last_mut().expect("the total is the last") -= 1;
+            let total = self.left.last_mut().expect("the total is the last");
+            *total = total.saturating_sub(1);
         }
     }
 
@@ -76,7 +77,8 @@ pub(super) enum Action {
     LaggingList(u8),
     Pause(u8),
     Stale(u8),
-    List(u8),
+    /// A list reaches a process unasked; it may lag.
+    List(u8, bool),
     /// A call in flight arrives.
     Land(u8),
     /// Time goes on to the next moment at which something is due.
@@ -101,8 +103,10 @@ pub(super) struct Options {
     pub actions: Vec<(Action, Option<State>)>,
     /// What happens without any further fault.
     pub faultless: Action,
-    /// Nobody has anything to do before the next period.
+    /// Nobody has anything to do, for now or at all.
     pub at_rest: bool,
+    /// Nobody has anything to do before the next period.
+    pub idle: bool,
 }
 
 /// Whether a step that was decided on what was seen before touches nothing but the process's own memory.
@@ -162,6 +166,7 @@ impl State {
                         actions: vec![(action, Some(next))],
                         faultless: action,
                         at_rest: false,
+                        idle: false,
                     };
                 }
                 actions.push((action, Some(next)));
@@ -174,7 +179,7 @@ impl State {
             actions.push((Action::Land(u8::try_from(landing).expect("few calls")), None));
         }
         let waits = self.next_moment().is_some();
-        let at_rest = faultless.is_none() && !waits && self.world.in_flight.is_empty();
+        let at_rest = faultless.is_none() && self.world.in_flight.is_empty();
         if self.world.lists != Lists::True {
             actions.push((Action::Lists(Lists::True), None));
             faultless = faultless.or(Some(Action::Lists(Lists::True)));
@@ -196,7 +201,8 @@ impl State {
             }
         }
         let faultless = faultless.unwrap_or(Action::Tick);
-        Options { actions, faultless, at_rest: at_rest && faultless == Action::Tick }
+        let at_rest = at_rest && faultless == Action::Tick;
+        Options { actions, faultless, at_rest, idle: at_rest && !waits }
     }
 
     fn faults_of(
@@ -243,8 +249,11 @@ impl State {
                 actions.push((Action::Pause(number), None));
             }
         }
-        if self.budget.has(Kind::List) && process.view.is_some() {
-            actions.push((Action::List(number), None));
+        if self.budget.has(Kind::List) {
+            actions.push((Action::List(number, false), None));
+            if self.budget.has(Kind::Lag) {
+                actions.push((Action::List(number, true), None));
+            }
         }
         let old = process.cache.as_ref().is_some_and(|cache| {
             let resource = self.world.resource.as_ref().map(|resource| resource.version);
@@ -285,9 +294,13 @@ impl State {
                 self.budget.spend(Kind::Stale);
                 self.processes[usize::from(number)].stale = true;
             }
-            Action::List(number) => {
+            Action::List(number, lags) => {
                 self.budget.spend(Kind::List);
-                let listing = self.world.list(0);
+                if lags {
+                    self.budget.spend(Kind::Lag);
+                }
+                let lag = if lags { self.world.timing.list_lag.as_secs() - 1 } else { 0 };
+                let listing = self.world.list(lag);
                 self.processes[usize::from(number)].receive(listing, &self.world, protocol);
             }
             Action::Land(at) => {

@@ -110,6 +110,8 @@ pub(super) struct World {
     pub misled: bool,
     /// Lives before this one are forgotten: no Secret remembers them.
     pub forgotten: usize,
+    /// So many tokens there were when the state became Active again.
+    pub doomed: usize,
     /// How far the wall clock was set forward.
     pub jumped: u64,
     pub timing: Timing,
@@ -187,6 +189,7 @@ impl World {
             lists: Lists::True,
             misled: false,
             forgotten: 0,
+            doomed: 0,
             jumped: 0,
             timing,
             ids: 0,
@@ -410,6 +413,14 @@ impl World {
             .resource
             .as_ref()
             .is_none_or(|resource| resource.deleting || resource.state == DesiredState::Revoked);
+        // Whoever asks for revocation and thinks better of it may be too late for what lived then.
+        let doomed =
+            self.tokens.iter().take(self.doomed).any(|token| token.id == id && token.revoked.is_none());
+        if !ending && doomed {
+            let value = self.tokens.iter().find(|token| token.id == id).map(|token| token.value);
+            self.killed.extend(value);
+        }
+        let ending = ending || doomed;
         let clock = self.clock;
         let Some(at) = self.tokens.iter().position(|token| token.id == id) else { return };
         if self.tokens[at].revoked.is_some() {
@@ -447,9 +458,24 @@ impl World {
     /// I2: Ready means that the Secret holds the value of a token that lives, unless somebody else saw to it that it
     /// doesn't: that is noticed later.
     pub(super) fn check_ready(&mut self) {
+        self.note_use();
         let excused = self.secret.as_ref().is_some_and(|secret| self.killed.contains(&secret.value));
         if !self.tampered && !excused {
             self.check_ready_strictly();
+        }
+    }
+
+    /// Ready over the value of another token than before: from now on workloads use that one.
+    fn note_use(&mut self) {
+        let ready = self.resource.as_ref().is_some_and(|resource| is_ready(&resource.status));
+        let held = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        if let Some(record) = held.filter(|_| ready)
+            && self.in_use.as_deref() != Some(record.token.id.as_str())
+            && self.resource.as_ref().and_then(|r| r.status.token.as_ref()).map(|token| token.id.as_str())
+                == Some(record.token.id.as_str())
+            && let Some(old) = self.in_use.replace(record.token.id.as_str().to_owned())
+        {
+            self.replaced.push((old, self.clock, false));
         }
     }
 
