@@ -81,8 +81,9 @@ chaos-short: ## The same in three minutes, with two operators and a seed that is
 	@$(BUILD)
 	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 15s
 
-explore: ## Explore a million schedules of the core instead of thirty thousand; takes minutes
-	EXPLORE_SCHEDULES=1000000 cargo test --locked --lib lifecycle::model::random::the_protocol
+explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes an hour
+	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model::configurations::wide
+	EXPLORE_SCHEDULES=1000000 $(TEST) --lib -- lifecycle::model::random::the_protocol
 
 crds: ## Generate crds/ from the Rust types, and the chart's copy
 	cargo run --locked --quiet -- crds --output-dir crds

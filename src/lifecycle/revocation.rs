@@ -39,7 +39,8 @@ pub(super) fn decide(observed: &Observed) -> Step {
     // What is known to be ours dies before any list is asked for.
     let mut alive = ours(observed).filter(|id| !observed.memory.revoked.contains(id));
     if let Some(id) = alive.find(|id| observed.listed_here(id).is_some_and(|listed| listed.alive)) {
-        return Step::Revoke { id };
+        // Ready goes first: the state may be Active again before a list shows what was revoked.
+        return show(observed, &revoking("The tokens are being revoked."), Step::Revoke { id });
     }
     let begin = observed.memory.ending_seen.unwrap_or(observed.now.mono);
     if observed.listing.as_ref().is_none_or(|listing| listing.begun < begin) {

@@ -3,7 +3,14 @@
 //!
 //! What it leaves out: one key; quotas, admission and RBAC (they only refuse); values that the API never tells.
 
+mod canon;
+mod configurations;
+mod explore;
+mod graph;
+mod outside;
 mod process;
 mod random;
+mod refutations;
+mod state;
 mod traces;
 mod world;

@@ -3,12 +3,13 @@
 
 use crate::lifecycle::clauses::Clauses;
 
-use super::process::Fault;
+use super::outside::Outside;
+use super::process::{Fault, Protocol};
 use super::random::{Event, Run};
 
 /// Plays a trace to its end.
 fn play(clauses: Clauses, events: &[Event]) -> Result<(), String> {
-    Run::new(clauses).play(events)
+    Run::new(Protocol::with(clauses)).play(events)
 }
 
 fn holds(events: &[Event]) {
@@ -61,7 +62,7 @@ fn h4_a_deletion_that_does_not_wait_leaks_what_arrives_late() {
     let trace = [
         Event::Run(0, TO_THE_ANSWER - 1),
         Event::Fault(0, Fault::CrashAfter),
-        Event::Delete,
+        Event::Outside(Outside::Delete),
         Event::Run(1, 5),
         Event::Tick(10),
     ];
@@ -74,30 +75,39 @@ fn a_call_before_its_intent_leaks_when_the_process_dies() {
     let trace = [
         Event::Run(0, TO_THE_ANSWER),
         Event::Fault(0, Fault::CrashBefore),
-        Event::Delete,
+        Event::Outside(Outside::Delete),
         Event::Run(1, 5),
         Event::Tick(10),
     ];
     holds(&trace);
     let without = Clauses { intent_before_call: false, ..Clauses::ALL };
-    let leak = [Event::Run(0, TO_THE_ANSWER), Event::Fault(0, Fault::CrashBefore), Event::DeleteSecret];
+    let leak = [
+        Event::Run(0, TO_THE_ANSWER),
+        Event::Fault(0, Fault::CrashBefore),
+        Event::Outside(Outside::DeleteSecret),
+    ];
     assert!(play(without, &trace).is_err() || play(without, &leak).is_err());
 }
 
 #[test]
 fn h10a_a_secret_deleted_between_write_and_commit_keeps_its_token_for_a_grace() {
-    holds(&[Event::Run(1, 5), Event::Fault(1, Fault::CrashAfter), Event::DeleteSecret, Event::Run(0, 1)]);
+    holds(&[
+        Event::Run(1, 5),
+        Event::Fault(1, Fault::CrashAfter),
+        Event::Outside(Outside::DeleteSecret),
+        Event::Run(0, 1),
+    ]);
 }
 
 #[test]
 fn h10b_a_slow_first_write_after_the_secret_was_deleted_heals() {
     holds(&[
         Event::Run(1, TO_THE_ANSWER),
-        Event::RaiseGeneration,
+        Event::Outside(Outside::RaiseGeneration),
         Event::Tick(1),
         Event::Fault(1, Fault::LostAnswer),
         Event::Run(0, 8),
-        Event::DeleteSecret,
+        Event::Outside(Outside::DeleteSecret),
         Event::Run(1, 1),
     ]);
 }
@@ -108,7 +118,7 @@ fn a_rotation_of_unknown_outcome_keeps_its_doubt_when_the_recovery_is_refused() 
     // refused. The key must not pass for ready with the dead value.
     holds(&[
         Event::Run(0, 6),
-        Event::RaiseGeneration,
+        Event::Outside(Outside::RaiseGeneration),
         Event::Run(0, 3),
         Event::Fault(0, Fault::LostAnswer),
         Event::Tick(21),
