@@ -82,7 +82,7 @@ chaos-short: ## The same in three minutes, with two operators and a seed that is
 	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 15s
 
 explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes an hour
-	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model::configurations::wide
+	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model
 	EXPLORE_SCHEDULES=1000000 $(TEST) --lib -- lifecycle::model::random::the_protocol
 
 crds: ## Generate crds/ from the Rust types, and the chart's copy

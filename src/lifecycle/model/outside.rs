@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::lifecycle::step::Call;
 use crate::lifecycle::token::TokenId;
 use crate::resources::{DeletionPolicy, DesiredState, KeyStatus};
 
@@ -70,16 +71,14 @@ impl Outside {
             Self::RaiseGeneration | Self::ToggleSuspend => !resource.deleting,
             // A person may say so until the resource is gone.
             Self::DeleteRetaining => resource.finalizer && resource.policy == DeletionPolicy::Revoke,
-            Self::Delete => resource.finalizer && !resource.deleting,
+            Self::Delete | Self::WipeFinalizer => resource.finalizer && !resource.deleting,
             Self::DeleteSecret | Self::AnnotateSecret => secret,
             Self::EditSecret => recorded && unmarked,
             Self::ForgeRecord => recorded,
-            Self::WipeFinalizer => resource.finalizer && !resource.deleting,
             Self::WipeStatus => resource.status != blank(),
             Self::NewUid => !resource.deleting && resource.life < 2 && resource.status != blank(),
-            Self::RevokeOldest => living.next().is_some(),
+            Self::RevokeOldest | Self::RotateElsewhere => living.next().is_some(),
             Self::RevokeNewest => living.nth(1).is_some(),
-            Self::RotateElsewhere => living.next().is_some(),
             Self::StateRevoked => resource.state == DesiredState::Active && !resource.deleting,
             Self::StateActive => resource.state == DesiredState::Revoked && !resource.deleting,
             Self::ClockForward => true,
@@ -87,6 +86,7 @@ impl Outside {
     }
 
     /// It happens, if it would change anything.
+    #[expect(clippy::too_many_lines, reason = "one arm an event; each is read beside its neighbours")]
     pub(super) fn happen(self, world: &mut World) {
         if !self.is_possible(world) {
             return;
@@ -103,7 +103,8 @@ impl Outside {
                 world.allowed += 1;
                 world.tampered = true;
                 world.secret = None;
-                world.forgotten = world.resource.as_ref().map_or(0, |resource| resource.life);
+                let life = world.resource.as_ref().map_or(0, |resource| resource.life);
+                world.forgotten |= (1 << life) - 1;
             }
             Self::EditSecret => {
                 world.allowed += 1;
@@ -144,14 +145,16 @@ impl Outside {
             Self::NewUid => {
                 lose_status(world);
                 let version = world.bump();
-                let remembered = world.secret.as_ref().is_some_and(|secret| secret.record.is_some());
+                let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
+                let remembers =
+                    |life: usize| record.is_some_and(|record| record.uids.contains(&World::owner(life).uid));
+                let life = world.resource.as_ref().map_or(0, |resource| resource.life);
+                let forgotten = (0..=life).filter(|life| !remembers(*life)).map(|life| 1 << life);
+                world.forgotten |= forgotten.sum::<u8>();
                 if let Some(resource) = &mut world.resource {
                     let resource = Arc::make_mut(resource);
                     resource.version = version;
                     resource.life += 1;
-                    if !remembered {
-                        world.forgotten = resource.life;
-                    }
                     resource.status = blank();
                 }
             }
@@ -204,4 +207,9 @@ fn blank() -> KeyStatus {
 fn lose_status(world: &mut World) {
     let recorded = world.resource.as_ref().is_some_and(|resource| resource.status.operation.is_some());
     world.allowed += 1 + u64::from(recorded);
+    let names = world.in_flight.iter().filter_map(|flight| match &flight.call {
+        Call::Create { name, .. } => Some(name.clone()),
+        Call::Rotate { .. } => None,
+    });
+    world.unremembered.extend(names);
 }

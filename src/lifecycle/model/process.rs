@@ -98,6 +98,7 @@ impl Protocol {
 }
 
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct Process {
     pub memory: Memory,
     pub listing: Option<Arc<Listing>>,
@@ -126,6 +127,7 @@ pub(super) struct Asleep {
 
 /// What a pass works with.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct View {
     pub resource: Arc<Resource>,
     pub resource_live: bool,
@@ -502,8 +504,8 @@ impl Process {
                         self.end_pass();
                     }
                     Fault::LostAnswer => {
-                        world.perform(call);
                         world.allowed += 1;
+                        world.perform(call);
                         self.memory.learn(unknown, now);
                         self.end_pass();
                     }
@@ -707,6 +709,7 @@ impl Process {
                 world.writes += 1;
                 if self.same(world).is_some() {
                     let Some(resource) = world.resource.take() else { return };
+                    world.superseded_loss = resource.status.last_rotation.is_some();
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.
                         DeletionPolicy::Revoke => world.secret = None,
