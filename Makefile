@@ -63,7 +63,7 @@ integration: kstatus ## Run the built operator on a real control plane against t
 	$(TEST) --test integration -- --test-threads 4
 
 explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes an hour
-	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model::configurations::wide
+	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model
 	EXPLORE_SCHEDULES=1000000 $(TEST) --lib -- lifecycle::model::random::the_protocol
 
 crds: ## Generate crds/ from the Rust types, and the chart's copy

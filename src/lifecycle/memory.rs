@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::resources::{KeyStatus, Operation};
 
 use super::observed::Version;
-use super::status::Reason;
+use super::status::{self, Reason};
 use super::time::{Monotonic, Now};
 use super::token::TokenFacts;
 
@@ -300,6 +300,10 @@ impl Memory {
         }
         for entry in &status.superseded {
             self.superseded_seen.entry(entry.id.clone()).or_insert(now.mono);
+        }
+        if status::is_ready(status) {
+            // Whoever claimed the Secret as well has rebuilt status: once is enough.
+            self.claimed = None;
         }
         if !ending {
             self.ending_seen = None;

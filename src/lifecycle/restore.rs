@@ -35,8 +35,14 @@ pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret,
     }
     if status::is_ready(&observed.resource.status) || observed.memory.claimed.is_none() {
         let checking = "Status was lost. Whether the Secret's value lives is being checked.";
-        let claim =
-            if observed.draining { rest() } else { Step::ClaimSecret { version: secret.version.clone() } };
+        let claim = if observed.draining {
+            rest()
+        } else if observed.resource.live {
+            Step::ClaimSecret { version: secret.version.clone() }
+        } else {
+            // The resource may be gone by now, and the Secret retained.
+            Step::ReadResource
+        };
         return Need::Look(show(observed, &Verdict::reconciling(false, Reason::StatusLost, checking), claim));
     }
     // Whatever was under way when status was lost can no longer arrive.

@@ -154,6 +154,8 @@ fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
                 let verdict = Verdict::reconciling(true, trouble.reason, trouble.message.clone());
                 show(observed, &verdict, Step::Rest { until })
             }
+            // The resource may be gone by now, and the Secret retained.
+            None if !observed.resource.live => Step::ReadResource,
             None => Step::RenderSecret { version: secret.version.clone() },
         });
     }

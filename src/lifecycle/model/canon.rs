@@ -65,12 +65,7 @@ pub(super) fn fingerprint(world: &World, processes: &[Process], reach: Reach, bu
 }
 
 impl Canon {
-    fn of<'a>(
-        world: &World,
-        processes: &mut (dyn Iterator<Item = &'a Process>),
-        reach: Reach,
-        budget: &[u8],
-    ) -> u128 {
+    fn of(world: &World, processes: &mut dyn Iterator<Item = &Process>, reach: Reach, budget: &[u8]) -> u128 {
         let now = world.now();
         let mut canon = Self {
             bytes: Vec::with_capacity(1_024),
@@ -229,11 +224,15 @@ impl Canon {
             canon.name(&token.name);
             canon.value(token.value);
             canon.flag(token.ours);
+            canon.flag(world.unremembered.contains(&token.name));
             canon.flag(world.tokens.iter().take(world.doomed).any(|doomed| doomed.id == token.id));
         });
         self.list(&world.in_flight, |canon, flight| {
             match &flight.call {
-                Call::Create { name, .. } => canon.name(name),
+                Call::Create { name, .. } => {
+                    canon.name(name);
+                    canon.flag(world.unremembered.contains(name));
+                }
                 Call::Rotate { id } => canon.token(id),
             }
             canon.small(flight.land_by.saturating_sub(world.clock));
@@ -572,7 +571,7 @@ impl Canon {
         self.flag(world.tampered);
         self.option(world.retained.as_deref(), Self::token);
         self.flag(world.reported);
-        self.small(world.forgotten as u64);
+        self.byte(world.forgotten);
         self.bytes.extend_from_slice(
             &(i64::try_from(world.allowed).unwrap() - i64::try_from(world.mints).unwrap()).to_be_bytes(),
         );

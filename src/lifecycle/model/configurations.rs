@@ -10,6 +10,7 @@ use super::world::World;
 
 /// Bounds of an exploration.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct Configuration {
     pub name: &'static str,
     /// How many operators there are.
@@ -136,7 +137,8 @@ configurations! {
         (Kind::Crash, 1), (Kind::Lost, 1), (Kind::Late, 1), (Kind::Vanished, 1), (Kind::Refused, 1), (Kind::Lag, 1),
         (RAISE, 2), (DELETE, 1)
     ];
-    two_operators_and_a_crash: TWO, 2, 3, [(Kind::Crash, 1), (Kind::Late, 1), (DELETE, 1)];
+    two_operators_and_a_crash: TWO, 2, 3, [(Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)];
+    two_operators_delete: TWO, 1, 3, [(Kind::Crash, 1), (DELETE, 1), (Kind::Late, 1)];
     two_operators_one_of_them_slow: TWO, 1, 2, [(Kind::Pause, 1), (Kind::Late, 1), (DELETE, 1)];
     two_operators_rotate: TWO_READY, 2, 3, [(RAISE, 1), (Kind::Pause, 1), (Kind::Lost, 1)];
     calls_arrive_after_any_time: Configuration { loose: true, ..NEW }, 3, 4, [

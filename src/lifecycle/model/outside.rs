@@ -70,16 +70,14 @@ impl Outside {
             Self::RaiseGeneration | Self::ToggleSuspend => !resource.deleting,
             // A person may say so until the resource is gone.
             Self::DeleteRetaining => resource.finalizer && resource.policy == DeletionPolicy::Revoke,
-            Self::Delete => resource.finalizer && !resource.deleting,
+            Self::Delete | Self::WipeFinalizer => resource.finalizer && !resource.deleting,
             Self::DeleteSecret | Self::AnnotateSecret => secret,
             Self::EditSecret => recorded && unmarked,
             Self::ForgeRecord => recorded,
-            Self::WipeFinalizer => resource.finalizer && !resource.deleting,
             Self::WipeStatus => resource.status != blank(),
             Self::NewUid => !resource.deleting && resource.life < 2 && resource.status != blank(),
-            Self::RevokeOldest => living.next().is_some(),
+            Self::RevokeOldest | Self::RotateElsewhere => living.next().is_some(),
             Self::RevokeNewest => living.nth(1).is_some(),
-            Self::RotateElsewhere => living.next().is_some(),
             Self::StateRevoked => resource.state == DesiredState::Active && !resource.deleting,
             Self::StateActive => resource.state == DesiredState::Revoked && !resource.deleting,
             Self::ClockForward => true,
@@ -87,6 +85,7 @@ impl Outside {
     }
 
     /// It happens, if it would change anything.
+    #[expect(clippy::too_many_lines, reason = "one arm an event; each is read beside its neighbours")]
     pub(super) fn happen(self, world: &mut World) {
         if !self.is_possible(world) {
             return;
@@ -103,7 +102,8 @@ impl Outside {
                 world.allowed += 1;
                 world.tampered = true;
                 world.secret = None;
-                world.forgotten = world.resource.as_ref().map_or(0, |resource| resource.life);
+                let life = world.resource.as_ref().map_or(0, |resource| resource.life);
+                world.forgotten |= (1 << life) - 1;
             }
             Self::EditSecret => {
                 world.allowed += 1;
@@ -144,14 +144,16 @@ impl Outside {
             Self::NewUid => {
                 lose_status(world);
                 let version = world.bump();
-                let remembered = world.secret.as_ref().is_some_and(|secret| secret.record.is_some());
+                let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
+                let remembers =
+                    |life: usize| record.is_some_and(|record| record.uids.contains(&World::owner(life).uid));
+                let life = world.resource.as_ref().map_or(0, |resource| resource.life);
+                let forgotten = (0..=life).filter(|life| !remembers(*life)).map(|life| 1 << life);
+                world.forgotten |= forgotten.sum::<u8>();
                 if let Some(resource) = &mut world.resource {
                     let resource = Arc::make_mut(resource);
                     resource.version = version;
                     resource.life += 1;
-                    if !remembered {
-                        world.forgotten = resource.life;
-                    }
                     resource.status = blank();
                 }
             }

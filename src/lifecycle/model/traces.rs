@@ -38,7 +38,8 @@ fn h1_recovery_that_rotates_leaves_a_dead_value() {
         Event::Run(1, 1),
     ];
     holds(&trace);
-    fails_without(Clauses { recovery_creates: false, ..Clauses::ALL }, &trace, "I2");
+    let without = Clauses { recovery_creates: false, attempts_have_ids: false, ..Clauses::ALL };
+    fails_without(without, &trace, "I2");
 }
 
 #[test]
@@ -125,5 +126,79 @@ fn a_rotation_of_unknown_outcome_keeps_its_doubt_when_the_recovery_is_refused() 
         Event::Run(0, 5),
         Event::Fault(0, Fault::Refused),
         Event::Run(0, 4),
+    ]);
+}
+
+#[test]
+fn state_revoked_lowers_ready_before_it_revokes() {
+    // Found by the exploration: the process died after the revocation, and the state was Active again before any list
+    // showed it: Ready stood over a dead value.
+    holds(&[
+        Event::Run(0, 8),
+        Event::Outside(Outside::StateRevoked),
+        Event::Run(0, 3),
+        Event::Fault(0, Fault::CrashBefore),
+        Event::Outside(Outside::StateActive),
+        Event::Run(0, 8),
+    ]);
+}
+
+#[test]
+fn a_value_that_could_not_be_tried_does_not_raise_ready() {
+    // Found by the exploration: an inconclusive answer counted as a proof of life.
+    holds(&[
+        Event::Run(0, 8),
+        Event::Outside(Outside::StateRevoked),
+        Event::Run(0, 3),
+        Event::Fault(0, Fault::CrashBefore),
+        Event::Outside(Outside::StateActive),
+        Event::Run(0, 1),
+        Event::Fault(0, Fault::LostAnswer),
+        Event::Run(0, 3),
+    ]);
+}
+
+#[test]
+fn a_deletion_waits_for_what_a_wiped_status_knew() {
+    // Found by the exploration: the condition that says so ended the wait.
+    holds(&[
+        Event::Run(0, 3),
+        Event::Fault(0, Fault::Late),
+        Event::Outside(Outside::WipeStatus),
+        Event::Outside(Outside::Delete),
+        Event::Run(0, 8),
+        Event::Tick(10),
+    ]);
+}
+
+#[test]
+fn two_processes_that_restore_a_lost_status_do_not_undo_each_other() {
+    // Found by the exploration: whoever had claimed the Secret began again when the other one had rebuilt status.
+    holds(&[
+        Event::Run(0, 8),
+        Event::Outside(Outside::WipeStatus),
+        Event::Run(0, 3),
+        Event::Run(1, 3),
+        Event::Tick(20),
+        Event::Run(0, 8),
+        Event::Run(1, 8),
+    ]);
+}
+
+#[test]
+fn a_slow_process_does_not_claim_what_was_retained() {
+    // Found by the exploration: it read the Secret again, but not the resource, which was gone by then; its claim took
+    // the mark off that keeps the Secret.
+    holds(&[
+        Event::Run(0, 8),
+        Event::Outside(Outside::WipeStatus),
+        Event::Run(1, 2),
+        Event::Outside(Outside::DeleteRetaining),
+        Event::Run(0, 1),
+        Event::Tick(40),
+        Event::Run(0, 1),
+        Event::Tick(1),
+        Event::Run(0, 8),
+        Event::Run(1, 8),
     ]);
 }
