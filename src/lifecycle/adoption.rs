@@ -107,6 +107,7 @@ fn from_secret(observed: &Observed, desired: &Desired, seen: &Sighting, version:
     };
     let life = observed.memory.proof.as_ref().filter(tells).map(|proof| proof.life);
     let why = match life {
+        Some(Life::Alive) if !observed.resource.live => return Step::ReadResource,
         Some(Life::Alive) => {
             return Step::TakeSecret {
                 version: version.to_owned(),

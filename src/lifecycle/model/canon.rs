@@ -572,7 +572,6 @@ impl Canon {
         self.option(world.retained.as_deref(), Self::token);
         self.flag(world.reported);
         self.byte(world.forgotten);
-        self.flag(world.superseded_loss);
         self.bytes.extend_from_slice(
             &(i64::try_from(world.allowed).unwrap() - i64::try_from(world.mints).unwrap()).to_be_bytes(),
         );

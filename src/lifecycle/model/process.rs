@@ -12,7 +12,7 @@ use crate::lifecycle::observed::{
     Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
 };
 use crate::lifecycle::status::Reason;
-use crate::lifecycle::step::{Closes, Step};
+use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::resources::{
     AdoptSpec, DeletionPolicy, DesiredState, OperationKind, OperationReason, RotationSpec, SpecParts,
@@ -709,7 +709,15 @@ impl Process {
                 world.writes += 1;
                 if self.same(world).is_some() {
                     let Some(resource) = world.resource.take() else { return };
-                    world.superseded_loss = resource.status.last_rotation.is_some();
+                    let recorded = resource.status.operation.as_ref();
+                    let told = recorded.and_then(|operation| operation.token_name.as_ref());
+                    let names = world.in_flight.iter().filter_map(|flight| match &flight.call {
+                        Call::Create { name, .. } => Some(name).filter(|name| Some(*name) != told).cloned(),
+                        Call::Rotate { .. } => None,
+                    });
+                    if resource.status.last_rotation.is_some() {
+                        world.unremembered.extend(names);
+                    }
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.
                         DeletionPolicy::Revoke => world.secret = None,

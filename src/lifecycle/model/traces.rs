@@ -184,3 +184,21 @@ fn two_processes_that_restore_a_lost_status_do_not_undo_each_other() {
         Event::Run(1, 8),
     ]);
 }
+
+#[test]
+fn a_slow_process_does_not_claim_what_was_retained() {
+    // Found by the exploration: it read the Secret again, but not the resource, which was gone by then; its claim took
+    // the mark off that keeps the Secret.
+    holds(&[
+        Event::Run(0, 8),
+        Event::Outside(Outside::WipeStatus),
+        Event::Run(1, 2),
+        Event::Outside(Outside::DeleteRetaining),
+        Event::Run(0, 1),
+        Event::Tick(40),
+        Event::Run(0, 1),
+        Event::Tick(1),
+        Event::Run(0, 8),
+        Event::Run(1, 8),
+    ]);
+}

@@ -111,10 +111,9 @@ pub(super) struct World {
     pub misled: bool,
     /// Lives that are over and that no Secret remembers, a bit each.
     pub forgotten: u8,
-    /// Names of tokens whose calls were on their way when status was lost.
+    /// Names of tokens whose calls were on their way when the resource was let go, and of which nothing told: status
+    /// was lost, and a later operation stood in it since (like review, H4e). They are orphans that are reported.
     pub unremembered: Vec<String>,
-    /// The resource was let go after a later operation: nothing told of an earlier one (review, H4e).
-    pub superseded_loss: bool,
     /// So many tokens there were when the state became Active again.
     pub doomed: usize,
     /// How far the wall clock was set forward.
@@ -195,7 +194,6 @@ impl World {
             misled: false,
             forgotten: 0,
             unremembered: Vec::new(),
-            superseded_loss: false,
             doomed: 0,
             jumped: 0,
             timing,
@@ -527,7 +525,7 @@ impl World {
             let uid = Tag::of_name(&token.name).map(|tag| tag.owner.uid);
             let over = |life: &usize| self.forgotten & 1 << life != 0;
             let forgotten = |uid: &UidTag| (0..3).filter(over).any(|life| Self::owner(life).uid == *uid);
-            self.superseded_loss && self.unremembered.contains(&token.name)
+            self.unremembered.contains(&token.name)
                 || uid.is_some_and(|uid| {
                     forgotten(&uid) && record.is_none_or(|record| !record.uids.contains(&uid))
                 })
