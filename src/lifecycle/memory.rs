@@ -308,6 +308,8 @@ impl Memory {
         if !ending {
             self.ending_seen = None;
         } else if self.ending_seen.is_none() {
+            // What lived until now is about to be revoked, by this process or another.
+            self.proof = self.proof.take().filter(|proof| proof.life == Life::Dead);
             self.ending_seen = Some(now.mono);
             // What held a new value back is no reason to put off a revocation.
             self.trouble = None;
@@ -411,6 +413,7 @@ impl Memory {
             Outcome::Abandoned => self.advance(Stage::Abandoned),
             Outcome::Revoked(id) => {
                 self.trouble = None;
+                self.proof = self.proof.take().filter(|proof| proof.of.id != id || proof.life == Life::Dead);
                 self.revoked.insert(id);
             }
             Outcome::Proved(of, life) => self.proof = Some(Proof { of, life, at: now }),

@@ -33,14 +33,17 @@ pub(super) fn decide(observed: &Observed) -> Step {
     if !observed.resource.live {
         return Step::ReadResource;
     }
+    // Ready goes first: the state may be Active again before a list shows what was revoked.
+    if status::is_ready(status) {
+        return show(observed, &revoking("The tokens are being revoked."), rest());
+    }
     if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
         return show(observed, &revoking(&trouble.message), rest_until(until));
     }
     // What is known to be ours dies before any list is asked for.
     let mut alive = ours(observed).filter(|id| !observed.memory.revoked.contains(id));
     if let Some(id) = alive.find(|id| observed.listed_here(id).is_some_and(|listed| listed.alive)) {
-        // Ready goes first: the state may be Active again before a list shows what was revoked.
-        return show(observed, &revoking("The tokens are being revoked."), Step::Revoke { id });
+        return Step::Revoke { id };
     }
     let begin = observed.memory.ending_seen.unwrap_or(observed.now.mono);
     if observed.listing.as_ref().is_none_or(|listing| listing.begun < begin) {

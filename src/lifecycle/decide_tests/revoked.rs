@@ -15,6 +15,10 @@ fn every_token_dies_at_once_whatever_else_is_wrong() {
         .listed(&[("tok_0", true), ("tok_1", true), ("tok_2", true)], 900);
     case.0.resource.desired =
         Err(InvalidSpec { field: "rotation".to_owned(), problem: "is wrong".to_owned() });
+    // Ready goes first.
+    let Step::WriteStatus { status, .. } = case.step() else { panic!("{:?}", case.step()) };
+    assert!(status.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "False"));
+    case.0.resource.status = *status;
     for id in ["tok_0", "tok_1", "tok_2"] {
         assert_eq!(case.step(), Step::Revoke { id: id.to_owned() });
         case.0.memory.revoked.insert(id.to_owned());

@@ -202,3 +202,20 @@ fn a_slow_process_does_not_claim_what_was_retained() {
         Event::Run(1, 8),
     ]);
 }
+
+#[test]
+fn a_proof_of_life_does_not_outlive_its_token() {
+    // Found by the random exploration: the value was proved while status was rebuilt, its token revoked because the
+    // state was Revoked for a moment, and status was then rebuilt upon the old proof.
+    holds(&[
+        Event::Run(0, 8),
+        Event::Outside(Outside::WipeStatus),
+        Event::Run(0, 4),
+        Event::Tick(21),
+        Event::Run(0, 3),
+        Event::Outside(Outside::StateRevoked),
+        Event::Run(0, 4),
+        Event::Outside(Outside::StateActive),
+        Event::Run(0, 3),
+    ]);
+}

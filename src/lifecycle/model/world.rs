@@ -317,6 +317,13 @@ impl World {
     /// A call in flight arrives.
     pub(super) fn land(&mut self, at: usize) {
         let flight = self.in_flight.remove(at);
+        if let (Call::Create { name, .. }, Some(resource)) = (&flight.call, &self.resource) {
+            let status = &resource.status;
+            let told = status.operation.as_ref().and_then(|operation| operation.token_name.as_ref());
+            if resource.deleting && status.last_rotation.is_some() && told != Some(name) {
+                self.unremembered.push(name.clone());
+            }
+        }
         let _nobody_hears = self.perform(&flight.call);
     }
 
