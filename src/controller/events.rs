@@ -65,7 +65,7 @@ impl Events {
             uid: Some(about.uid.clone()),
             ..ObjectReference::default()
         };
-        self.about(reference, type_, action, reason, note);
+        self.about(reference, type_, action, reason, &note);
     }
 
     /// Writes an event about any object.
@@ -75,7 +75,7 @@ impl Events {
         type_: EventType,
         action: &str,
         reason: &str,
-        note: String,
+        note: &str,
     ) {
         let event = Event {
             type_,

@@ -74,7 +74,7 @@ fn look(context: &Context, namespace: &str, kind: KeyKind, watch: &mut Watch) {
             kind.kind(),
         );
         tracing::warn!(id = %facts.id, token = name, secret = orphan.secret, "a token is an orphan: its resource is gone");
-        context.events.about(lease(namespace), EventType::Warning, "Inventory", "Orphan", note);
+        context.events.about(lease(namespace), EventType::Warning, "Inventory", "Orphan", &note);
     }
     if told > TOLD {
         tracing::warn!(kind = kind.kind(), more = told - TOLD, "further tokens are orphans");

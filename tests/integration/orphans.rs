@@ -85,7 +85,8 @@ pub(crate) async fn the_command_lists_and_revokes_orphans_alone(cx: Context) -> 
     let late = world.late_token(KeyKind::Access, "gone", "uid-of-the-gone").await?.id;
     let mut found = world.listed().await?;
     let mut orphans = vec![late.clone(), dropped.clone()];
-    (found.sort(), orphans.sort());
+    found.sort();
+    orphans.sort();
     ensure!(found == orphans, "{found:?}");
 
     // Whatever isn't an orphan is refused, whoever names it, and nothing of the same call is revoked.

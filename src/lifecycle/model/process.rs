@@ -711,12 +711,12 @@ impl Process {
                     let Some(resource) = world.resource.take() else { return };
                     let recorded = resource.status.operation.as_ref();
                     let told = recorded.and_then(|operation| operation.token_name.as_ref());
-                    let names = world.in_flight.iter().filter_map(|flight| match &flight.call {
+                    let on_their_way = world.in_flight.iter().filter_map(|flight| match &flight.call {
                         Call::Create { name, .. } => Some(name).filter(|name| Some(*name) != told).cloned(),
                         Call::Rotate { .. } => None,
                     });
                     if resource.status.last_rotation.is_some() {
-                        world.unremembered.extend(names);
+                        world.unremembered.extend(on_their_way);
                     }
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.
