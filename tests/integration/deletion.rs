@@ -12,7 +12,7 @@ use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key, KeyStatus};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::world::{SOON, Setup, World, condition};
+use crate::world::{NAMESPACE, SOON, Setup, World, condition};
 
 const KEY: &str = "checkout";
 const SECRET: &str = "checkout-keeptrusts";
@@ -125,19 +125,27 @@ pub(crate) async fn a_namespace_waits_with_everything_in_it(cx: Context) -> Resu
     }
     down(&world);
     namespaces.delete(&other, &DeleteParams::default()).await?;
+    eventually(NAMESPACE, "the keys are being deleted", async || {
+        let access = world.keys::<AccessKey>().list(&kube::api::ListParams::default()).await?;
+        let gateway = world.keys::<GatewayKey>().list(&kube::api::ListParams::default()).await?;
+        ensure!(access.iter().all(|key| key.metadata.deletion_timestamp.is_some()));
+        ensure!(gateway.iter().all(|key| key.metadata.deletion_timestamp.is_some()));
+        Ok(())
+    })
+    .await?;
     for key in KEYS {
         held::<AccessKey>(&world, key, "down for maintenance").await?;
         held::<GatewayKey>(&world, key, "down for maintenance").await?;
     }
     // Their Secrets went before them; what they held is still known.
-    eventually(SOON, "the Secrets are gone", async || {
+    eventually(NAMESPACE, "the Secrets are gone", async || {
         ensure!(world.secrets().list(&kube::api::ListParams::default()).await?.items.is_empty());
         Ok(())
     })
     .await?;
     assert_eq!(world.living().len(), 2 * KEYS.len());
     world.tokens.clear();
-    eventually(SOON, "the namespace is gone", async || {
+    eventually(NAMESPACE, "the namespace is gone", async || {
         ensure!(namespaces.get_opt(&other).await?.is_none());
         Ok(())
     })

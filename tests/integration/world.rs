@@ -19,6 +19,9 @@ pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/keep
 /// Ten times what anything takes here that waits for nobody.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// As long as the namespace controller may take, which works through whatever other tests have left in their namespaces.
+pub(crate) const NAMESPACE: Duration = Duration::from_mins(2);
+
 /// The call deadline and the lag of lists in tests: recovery waits for both.
 pub(crate) const DEADLINE: &str = "1s";
 pub(crate) const LAG: &str = "1s";
