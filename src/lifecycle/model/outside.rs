@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::lifecycle::step::Call;
 use crate::lifecycle::token::TokenId;
 use crate::resources::{DeletionPolicy, DesiredState, KeyStatus};
 
@@ -207,9 +206,4 @@ fn blank() -> KeyStatus {
 fn lose_status(world: &mut World) {
     let recorded = world.resource.as_ref().is_some_and(|resource| resource.status.operation.is_some());
     world.allowed += 1 + u64::from(recorded);
-    let names = world.in_flight.iter().filter_map(|flight| match &flight.call {
-        Call::Create { name, .. } => Some(name.clone()),
-        Call::Rotate { .. } => None,
-    });
-    world.unremembered.extend(names);
 }

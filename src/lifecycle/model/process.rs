@@ -365,12 +365,15 @@ impl Process {
         same
     }
 
+    /// The resource is read. If it is gone, in spite of the finalizer, what this process created is given back.
     fn refresh_resource(&mut self, world: &World) {
+        let holds = self.memory.flight.as_ref().is_some_and(|flight| flight.stage.facts().is_some());
         match (&mut self.view, &world.resource) {
             (Some(view), Some(resource)) => {
                 view.resource = resource.clone();
                 view.resource_live = true;
             }
+            (Some(_), None) if holds => self.memory.learn(Outcome::Abandoned, world.now().mono),
             _ => self.view = None,
         }
     }
@@ -437,7 +440,9 @@ impl Process {
             }
             Step::ReadResource => {
                 self.refresh_resource(world);
-                self.memory.learn(Outcome::ResourceRead, now);
+                if world.resource.is_some() {
+                    self.memory.learn(Outcome::ResourceRead, now);
+                }
             }
             Step::FreshList { begun_after } => {
                 assert!(now >= *begun_after, "a list is asked for before its time");
@@ -711,12 +716,12 @@ impl Process {
                     let Some(resource) = world.resource.take() else { return };
                     let recorded = resource.status.operation.as_ref();
                     let told = recorded.and_then(|operation| operation.token_name.as_ref());
-                    let on_their_way = world.in_flight.iter().filter_map(|flight| match &flight.call {
+                    let calls = world.in_flight.iter().filter_map(|flight| match &flight.call {
                         Call::Create { name, .. } => Some(name).filter(|name| Some(*name) != told).cloned(),
                         Call::Rotate { .. } => None,
                     });
                     if resource.status.last_rotation.is_some() {
-                        world.unremembered.extend(on_their_way);
+                        world.unremembered.extend(calls);
                     }
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.

@@ -185,7 +185,7 @@ fn explore(protocol: Protocol, cases: u32) -> Result<(), String> {
 /// How many schedules are explored. `EXPLORE_SCHEDULES` asks for more (`make explore`).
 fn schedules() -> u32 {
     std::env::var("EXPLORE_SCHEDULES")
-        .map_or(30_000, |number| number.parse().expect("EXPLORE_SCHEDULES is a number"))
+        .map_or(10_000, |number| number.parse().expect("EXPLORE_SCHEDULES is a number"))
 }
 
 #[test]
