@@ -33,6 +33,10 @@ pub(super) fn decide(observed: &Observed) -> Step {
     if !observed.resource.live {
         return Step::ReadResource;
     }
+    // Ready goes first: the state may be Active again before a list shows what was revoked.
+    if status::is_ready(status) {
+        return show(observed, &revoking("The tokens are being revoked."), rest());
+    }
     if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
         return show(observed, &revoking(&trouble.message), rest_until(until));
     }
