@@ -63,9 +63,10 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     Step::RemoveFinalizer
 }
 
-/// Whether nothing but what the API server puts there stands in status.
+/// Whether status speaks of no token and of no operation. Conditions tell nothing: they are written anew, by this very
+/// wait among others.
 fn is_blank(status: &KeyStatus) -> bool {
-    status.token.is_none() && status.operation.is_none() && status.conditions.is_empty()
+    status.token.is_none() && status.operation.is_none() && status.last_rotation.is_none()
 }
 
 /// The token that outlives the resource: with `Retain`, the one whose value the Secret holds.
