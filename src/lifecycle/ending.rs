@@ -44,13 +44,15 @@ pub(super) fn ours(observed: &Observed) -> impl Iterator<Item = String> {
     let rotated = status.operation.as_ref().and_then(|operation| operation.token_id.clone());
     // The Secret's word alone is nobody's status: only what the lists confirm counts.
     let held = observed.ours().map(|secret| secret.record.token.id.as_string().clone());
+    // An adopted token that was replaced before status named it has no tag either.
+    let replaced = observed.ours().and_then(|secret| secret.record.replaced.clone());
     let named = status
         .token
         .iter()
         .map(|token| token.id.clone())
         .chain(status.superseded.iter().map(|entry| entry.id.clone()))
         .chain(rotated)
-        .chain(held.filter(|id| observed.listed_as(id).is_some()));
+        .chain(held.into_iter().chain(replaced).filter(|id| observed.listed_as(id).is_some()));
     let listed = observed.listed().filter(|listed| listed.alive);
     let all: BTreeSet<String> =
         named.chain(listed.map(|listed| listed.facts.id.as_string().clone())).collect();

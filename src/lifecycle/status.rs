@@ -322,6 +322,13 @@ pub fn with_commit(
     // superseded, may have been mounted by pods until just now: its grace begins now.
     let replaced = observed.ours().filter(|secret| secret.record.operation == operation.id);
     let replaced = replaced.and_then(|secret| secret.record.replaced.as_deref());
+    // A token that was adopted from its Secret and replaced before status named it: no tag makes it ours.
+    let adopted = observed.resource.desired.as_ref().ok().and_then(|desired| desired.adopt.as_ref());
+    if let Some(id) = replaced.filter(|id| adopted.is_some_and(|adopt| adopt.token_id == *id))
+        && id != facts.id.as_str()
+    {
+        supersede(&mut status, id, None, now, grace);
+    }
     let committed = status.last_rotation.as_ref().map(|last| last.time.0);
     let mounted = |entry: &Superseded| {
         let recent = committed.is_none_or(|committed| entry.since.0 > committed);
