@@ -42,6 +42,13 @@ impl Context {
     /// Everything that the next decision about a key may depend on.
     pub(super) fn observe(&self, key: &mut KeyState) -> Observed {
         let now = clock::now();
+        let listing = self.inventory.latest(key.identity().kind);
+        let new = listing.as_ref().map(|listing| listing.begun).filter(|begun| key.is_new_list(*begun));
+        if new.is_some() {
+            // A list says what was so when it was begun. One that comes amid a pass may show a token that was made
+            // after what this pass read: what is read from now on is later than both.
+            key.demote();
+        }
         let view = &key.object.view;
         let ending = view.deleting || view.state == DesiredState::Revoked;
         key.memory.notice(&view.status, ending, now);
@@ -53,7 +60,7 @@ impl Context {
             name_limit: self.name_limit,
             resource: view.clone(),
             secret: key.secret.view.clone(),
-            listing: self.inventory.latest(kind),
+            listing,
             adoption: self.adoption(key),
             connection: ConnectionView {
                 names_altered: self.inventory.names_altered(),
@@ -65,7 +72,7 @@ impl Context {
             fresh_id: OperationId::from_random(rand::random()),
             draining: self.stop.is_cancelled(),
         };
-        if let Some(begun) = observed.listing.as_ref().map(|listing| listing.begun) {
+        if let Some(begun) = new {
             key.notice_list(begun, self.timing.list_lag, |id| observed.listed_here(id).is_some());
         }
         observed.memory.clone_from(&key.memory);

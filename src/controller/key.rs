@@ -160,11 +160,13 @@ impl KeyState {
         self.secret = SecretSeen::UNREAD;
     }
 
-    /// Takes note of the latest list, once. `shown` says whether it shows an id as this key's.
+    /// Whether a list is one that wasn't taken note of yet.
+    pub(super) fn is_new_list(&self, begun: Monotonic) -> bool {
+        self.listing.is_none_or(|noticed| noticed < begun)
+    }
+
+    /// Takes note of the latest list. `shown` says whether it shows an id as this key's.
     pub(super) fn notice_list(&mut self, begun: Monotonic, lag: Duration, shown: impl Fn(&str) -> bool) {
-        if self.listing.is_some_and(|noticed| noticed >= begun) {
-            return;
-        }
         self.listing = Some(begun);
         self.memory.notice_list(begun, &self.object.view.status, lag, shown);
     }
