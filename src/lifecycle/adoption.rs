@@ -8,11 +8,11 @@ use crate::resources::{AdoptSpec, AdoptedValue, KeyStatus};
 use super::absence::{list_at, pending};
 use super::decide::{rest, show, write_if_changed};
 use super::desired::Desired;
-use super::memory::{Life, ProofOf};
+use super::memory::{Life, Proof, ProofOf};
 use super::observed::{Adoption, Observed, SecretView, Sighting};
 use super::status::{self, Reason, Verdict};
 use super::step::Step;
-use super::upkeep::look_again;
+use super::upkeep::{LOOKED_AT_EVERY, look_again};
 
 /// The next step of an adoption; nothing if none is asked for, or if it has come so far that upkeep does the rest.
 pub(super) fn decide(observed: &Observed, desired: &Desired) -> Option<Step> {
@@ -101,8 +101,13 @@ fn from_secret(observed: &Observed, desired: &Desired, seen: &Sighting, version:
     let id = seen.facts.id.as_str();
     // A Secret that is changed is another one to be tried.
     let of = ProofOf { id: id.to_owned(), operation: format!("Secret at {version}"), suspicion: None };
-    let life = observed.memory.proof.as_ref().filter(|proof| proof.of == of).map(|proof| proof.life);
+    // One that told nothing is tried again when the Secret is next looked at.
+    let tells = |proof: &&Proof| {
+        proof.of == of && (proof.life != Life::Unknown || observed.now.mono.since(proof.at) < LOOKED_AT_EVERY)
+    };
+    let life = observed.memory.proof.as_ref().filter(tells).map(|proof| proof.life);
     let why = match life {
+        Some(Life::Alive) if !observed.resource.live => return Step::ReadResource,
         Some(Life::Alive) => {
             return Step::TakeSecret {
                 version: version.to_owned(),

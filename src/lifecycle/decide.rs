@@ -32,6 +32,11 @@ pub(super) fn decide_under(observed: &Observed, clauses: Clauses) -> Step {
     if !observed.resource.finalizer {
         return if observed.draining { rest() } else { Step::AddFinalizer };
     }
+    if !clauses.sweeper_waits
+        && let Some(step) = upkeep::sweep_amidst(observed)
+    {
+        return step;
+    }
     match &observed.resource.status.operation {
         Some(operation) => recovery::decide(observed, operation, clauses),
         None => upkeep::decide(observed, clauses),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::resources::{OperationReason, TokenStatus};
 
-use super::absence::{absent_twice, pending};
+use super::absence::{absent_twice, list_at, pending};
+use super::clauses::Clauses;
 use super::memory::{Life, Proof, ProofOf, Suspicion};
 use super::observed::{Contents, Observed, OurSecret, Sighting};
 use super::status;
@@ -28,19 +29,30 @@ pub(super) enum Finding {
 }
 
 /// Judges the current token. `secret` holds its value.
-pub(super) fn examine(observed: &Observed, token: &TokenStatus, secret: &OurSecret) -> Finding {
+pub(super) fn examine(
+    observed: &Observed,
+    token: &TokenStatus,
+    secret: &OurSecret,
+    clauses: Clauses,
+) -> Finding {
     if let Some(reason) = lost(observed, token) {
         return Finding::Lost(reason);
     }
-    let suspicion = suspicion(observed, token);
+    let mut suspicion = suspicion(observed, token);
+    if !clauses.absence_settles && observed.listing.is_some() && observed.listed_here(&token.id).is_none() {
+        suspicion = Some(Suspicion::Absent);
+    }
+    if !clauses.proof_of_life && suspicion.is_some() {
+        return Finding::Lost(OperationReason::RevokedElsewhere);
+    }
     // Ready is raised by a commit or by a proof, by nothing else: what lowered it may have been forgotten.
     let raises = !status::is_ready(&observed.resource.status);
     if suspicion.is_none() && !raises {
         return Finding::Lives;
     }
     let of = ProofOf { id: token.id.clone(), operation: secret.record.operation.clone(), suspicion };
-    if standing(observed, &of).is_some() {
-        return Finding::Lives;
+    if let Some(proof) = standing(observed, &of) {
+        return if raises && proof.life != Life::Alive { unproved(observed, proof) } else { Finding::Lives };
     }
     if let Some(pending) = pending(observed) {
         return if raises { Finding::Look(Step::Rest { until: pending.until }) } else { Finding::Lives };
@@ -81,6 +93,21 @@ pub(super) fn lost(observed: &Observed, token: &TokenStatus) -> Option<Operation
             }
             Some(Suspicion::Absent) | None => None,
         },
+    }
+}
+
+/// The value could not be tried, and Ready is False. A list that is begun late enough and shows the token as it was
+/// committed raises it just as well; otherwise the value is tried again in a while.
+fn unproved(observed: &Observed, proof: &Proof) -> Finding {
+    let late = proof.at + observed.timing.list_lag;
+    if proof.of.suspicion.is_some() {
+        return Finding::Look(Step::Rest { until: Some(proof.at + PROOF_STANDS) });
+    }
+    let tells = observed.listing.as_ref().is_some_and(|listing| listing.begun >= late);
+    match tells {
+        true if observed.listed_here(&proof.of.id).is_some() => Finding::Lives,
+        true => Finding::Look(Step::Rest { until: Some(proof.at + PROOF_STANDS) }),
+        false => Finding::Look(list_at(observed, late)),
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::resources::{KeyStatus, Operation};
 
 use super::observed::Version;
-use super::status::Reason;
+use super::status::{self, Reason};
 use super::time::{Monotonic, Now};
 use super::token::TokenFacts;
 
@@ -26,6 +26,9 @@ pub struct Memory {
     pub harmless: Option<String>,
     /// Superseded tokens, each with the time at which this process first saw it so.
     pub superseded_seen: BTreeMap<String, Monotonic>,
+    /// When this process last saw that a token had left the superseded ones: somebody revoked it, and a list begun before
+    /// that still shows it.
+    pub superseded_left: Option<Monotonic>,
     /// The current token as one operation brought it, and when this process first saw it so.
     pub token_seen: Option<TokenSeen>,
     /// When this process first saw that the resource is being deleted, or that its state is `Revoked`.
@@ -200,11 +203,14 @@ impl Repairs {
         self.not_before
     }
 
+    /// How many there were of late: after a quiet stretch of twice the longest wait the count begins anew.
+    #[must_use]
+    pub fn count(&self, now: Monotonic) -> u32 {
+        if self.last.is_some_and(|last| now.since(last) > Self::MOST * 2) { 0 } else { self.count }
+    }
+
     fn made(&mut self, now: Monotonic) {
-        // After a quiet stretch of twice the longest wait the count begins anew.
-        if self.last.is_some_and(|last| now.since(last) > Self::MOST * 2) {
-            self.count = 0;
-        }
+        self.count = self.count(now);
         let wait = Self::FIRST.saturating_mul(1 << self.count.min(6)).min(Self::MOST);
         self.count = self.count.saturating_add(1);
         self.last = Some(now);
@@ -287,13 +293,23 @@ impl Memory {
                 self.token_seen = token;
             }
         }
+        let seen = self.superseded_seen.len();
         self.superseded_seen.retain(|id, _| status.superseded.iter().any(|entry| entry.id == *id));
+        if self.superseded_seen.len() < seen {
+            self.superseded_left = Some(now.mono);
+        }
         for entry in &status.superseded {
             self.superseded_seen.entry(entry.id.clone()).or_insert(now.mono);
+        }
+        if status::is_ready(status) {
+            // Whoever claimed the Secret as well has rebuilt status: once is enough.
+            self.claimed = None;
         }
         if !ending {
             self.ending_seen = None;
         } else if self.ending_seen.is_none() {
+            // What lived until now is about to be revoked, by this process or another.
+            self.proof = self.proof.take().filter(|proof| proof.life == Life::Dead);
             self.ending_seen = Some(now.mono);
             // What held a new value back is no reason to put off a revocation.
             self.trouble = None;
@@ -384,6 +400,7 @@ impl Memory {
             Outcome::Abandoned => self.advance(Stage::Abandoned),
             Outcome::Revoked(id) => {
                 self.trouble = None;
+                self.proof = self.proof.take().filter(|proof| proof.of.id != id || proof.life == Life::Dead);
                 self.revoked.insert(id);
             }
             Outcome::Proved(of, life) => self.proof = Some(Proof { of, life, at: now }),

@@ -47,13 +47,11 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
     if observed.draining {
         return rest();
     }
-    if !clauses.recovery_creates
-        && let Some(token) = left_behind(observed, operation).next()
-    {
-        let mut again = operation.clone();
-        again.kind = OperationKind::Rotate;
-        again.token_id = Some(token.facts.id.as_str().to_owned());
-        return relaunch(observed, again);
+    if !clauses.recovery_creates {
+        let made = left_behind(observed, operation).next().map(|token| token.facts.id.as_string().clone());
+        if let Some(id) = made.or_else(|| operation.token_id.clone()) {
+            return relaunch(observed, operation, id, clauses);
+        }
     }
     let mut status = observed.resource.status.clone();
     // Its value may have been in the Secret, and be mounted, if the Secret was deleted between steps 4 and 5 (review,
@@ -218,9 +216,17 @@ fn show_unknown(observed: &Observed, operation: &Operation, otherwise: Step) -> 
     show(observed, &unknown(operation), otherwise)
 }
 
-fn relaunch(observed: &Observed, operation: Operation) -> Step {
+/// What recovery must not do: it rotates what the lost call made, or rotates once more.
+fn relaunch(observed: &Observed, operation: &Operation, id: String, clauses: Clauses) -> Step {
     if observed.memory.preflight.is_none() {
         return Step::Preflight;
     }
-    Step::Record { status: Box::new(observed.resource.status.clone()), operation }
+    let mut again =
+        Operation { kind: OperationKind::Rotate, token_name: None, token_id: Some(id), ..operation.clone() };
+    if clauses.attempts_have_ids {
+        observed.fresh_id.as_str().clone_into(&mut again.id);
+    }
+    let mut status = observed.resource.status.clone();
+    status.operation = Some(again.clone());
+    Step::Record { status: Box::new(status), operation: again }
 }

@@ -3,9 +3,12 @@
 //! What the Secret says is a claim. It is taken up only where the lists show the token as this place's and the value is
 //! proved to live; where that can't be proved, a replacement is made.
 
+use std::time::Duration;
+
 use crate::resources::{LastRotation, MAX_SUPERSEDED, OperationReason, SecretStatus};
 
 use super::absence::{list_at, pending};
+use super::clauses::Clauses;
 use super::decide::{rest, rest_until, show};
 use super::desired::Desired;
 use super::memory::{Life, ProofOf};
@@ -23,7 +26,7 @@ pub(super) fn is_due(observed: &Observed, secret: &OurSecret) -> bool {
 }
 
 /// What has to be done until status speaks of the Secret again.
-pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Need {
+pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret, clauses: Clauses) -> Need {
     if !secret.live || secret.contents == Contents::Unread {
         return Need::Look(Step::ReadSecret);
     }
@@ -32,13 +35,20 @@ pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret)
     }
     if status::is_ready(&observed.resource.status) || observed.memory.claimed.is_none() {
         let checking = "Status was lost. Whether the Secret's value lives is being checked.";
-        let claim =
-            if observed.draining { rest() } else { Step::ClaimSecret { version: secret.version.clone() } };
+        let claim = if observed.draining {
+            rest()
+        } else if observed.resource.live {
+            Step::ClaimSecret { version: secret.version.clone() }
+        } else {
+            // The resource may be gone by now, and the Secret retained.
+            Step::ReadResource
+        };
         return Need::Look(show(observed, &Verdict::reconciling(false, Reason::StatusLost, checking), claim));
     }
     // Whatever was under way when status was lost can no longer arrive.
     let claimed = observed.memory.claimed.unwrap_or(observed.now.mono);
-    let quiet = claimed + observed.timing.recovery_wait;
+    let wait = if clauses.restore_waits { observed.timing.recovery_wait } else { Duration::ZERO };
+    let quiet = claimed + wait;
     if observed.now.mono < quiet {
         return Need::Look(rest_until(quiet));
     }
@@ -62,6 +72,9 @@ pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret)
                 Need::Look(held_back(observed, list_at(observed, settled)))
             };
         }
+    }
+    if !clauses.restore_proves {
+        return Need::Look(rebuild(observed, desired, secret));
     }
     let of = ProofOf { id: id.to_owned(), operation: secret.record.operation.clone(), suspicion: None };
     match &observed.memory.proof {

@@ -51,11 +51,11 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if let SecretView::Foreign { owner, .. } = &observed.secret {
         return show(observed, &conflict(desired, owner), look_again(observed));
     }
-    match need(observed, desired) {
+    match need(observed, desired, clauses) {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
-        Need::Person(reason) => show(observed, &halted(reason), tidy(observed)),
-        Need::Nothing => maintain(observed),
+        Need::Person(reason) => show(observed, &halted(reason), tidy(observed, clauses)),
+        Need::Nothing => maintain(observed, clauses),
     }
 }
 
@@ -64,10 +64,12 @@ fn invalid_spec(observed: &Observed, invalid: &InvalidSpec) -> Verdict {
     Verdict::stalled(ready, Reason::InvalidSpec, invalid.to_string())
 }
 
-/// A foreign Secret isn't watched (only ours are, by their label): whether it is gone is looked at now and then.
+/// A foreign Secret isn't watched (only ours are, by their label): it is looked at so often.
+pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_mins(1);
+
+/// Whether a foreign Secret is gone or was changed is looked at now and then.
 pub(super) fn look_again(observed: &Observed) -> Step {
-    const EVERY: Duration = Duration::from_mins(1);
-    rest_until(observed.now.mono + EVERY)
+    rest_until(observed.now.mono + LOOKED_AT_EVERY)
 }
 
 pub(super) fn conflict(desired: &Desired, owner: &str) -> Verdict {
@@ -83,13 +85,13 @@ pub(super) fn conflict(desired: &Desired, owner: &str) -> Verdict {
 }
 
 /// Whether a new value is needed. What a cache says is looked at again before it counts.
-fn need(observed: &Observed, desired: &Desired) -> Need {
+fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
     let current = &observed.resource.status;
     let raised = desired.generation > current.observed_rotation_generation.unwrap_or(0);
     match &observed.secret {
         SecretView::Ours(secret) if secret.record.emptied => return Need::Value(OperationReason::Activated),
         SecretView::Ours(secret) if restore::is_due(observed, secret) => {
-            return restore::decide(observed, desired, secret);
+            return restore::decide(observed, desired, secret, clauses);
         }
         _ => {}
     }
@@ -135,7 +137,7 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
     if due && (!observed.connection.clock_skewed || status::expired(observed)) {
         return Need::Value(OperationReason::Expiring);
     }
-    match drift::examine(observed, token, secret) {
+    match drift::examine(observed, token, secret, clauses) {
         Finding::Lives => {}
         Finding::Look(step) => return Need::Look(step),
         Finding::Lost(reason) => {
@@ -152,6 +154,8 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
                 let verdict = Verdict::reconciling(true, trouble.reason, trouble.message.clone());
                 show(observed, &verdict, Step::Rest { until })
             }
+            // The resource may be gone by now, and the Secret retained.
+            None if !observed.resource.live => Step::ReadResource,
             None => Step::RenderSecret { version: secret.version.clone() },
         });
     }
@@ -161,7 +165,7 @@ fn need(observed: &Observed, desired: &Desired) -> Need {
 /// Begins an operation, or says what holds it back.
 fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, clauses: Clauses) -> Step {
     if desired.suspend {
-        return show(observed, &suspended(observed), tidy(observed));
+        return show(observed, &suspended(observed), tidy(observed, clauses));
     }
     if let Some(step) = blocked(observed) {
         return step;
@@ -183,11 +187,20 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
     // The token that is replaced needs a place, and one more must stay free for a recovery.
     if observed.resource.status.superseded.len() + 2 > MAX_SUPERSEDED {
         let verdict = Verdict::stalled(holds_living_value(observed), Reason::SupersededFull, FULL);
-        return show(observed, &verdict, tidy(observed));
+        return show(observed, &verdict, tidy(observed, clauses));
     }
-    let operation = match operation(observed, reason) {
+    let mut operation = match operation(observed, reason) {
         Ok(operation) => operation,
         Err(step) => return step,
+    };
+    // A key doesn't become ready because its operation was refused: why it isn't may have been forgotten by then.
+    operation.value_in_doubt = match reason {
+        OperationReason::RevokedElsewhere | OperationReason::RotatedElsewhere => true,
+        OperationReason::Adopted => false,
+        _ => {
+            let status = &observed.resource.status;
+            status.token.is_some() && !status::is_ready(status)
+        }
     };
     if observed.memory.preflight.is_none() {
         return Step::Preflight;
@@ -195,6 +208,9 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
     let mut status = status::with_intent(observed, &operation, observed.resource.status.clone());
     if !clauses.intent_before_call {
         status.operation = None;
+    }
+    if !clauses.rotation_lowers_ready {
+        status.conditions.clone_from(&observed.resource.status.conditions);
     }
     Step::Record { operation, status: Box::new(status) }
 }
@@ -334,7 +350,7 @@ pub(super) fn verdict_without_operation(observed: &Observed, status: &KeyStatus)
 }
 
 /// No new value is needed: revoke what is due, claim what nobody names, say what is so.
-fn maintain(observed: &Observed) -> Step {
+fn maintain(observed: &Observed, clauses: Clauses) -> Step {
     let mut status = observed.resource.status.clone();
     if let (Some(checked), Some(secret)) = (&mut status.secret, observed.ours())
         && secret.contents == Contents::Current
@@ -348,7 +364,7 @@ fn maintain(observed: &Observed) -> Step {
     status.next_rotation = status::renewal(&status).map(to_time);
     let verdict = status::at_rest(observed, &status);
     status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
-    write_if_changed(observed, status, tidy(observed))
+    write_if_changed(observed, status, tidy(observed, clauses))
 }
 
 /// An expiry that a list tells counts, once the list is late enough not to speak of the time before the last write.
@@ -367,10 +383,10 @@ fn believe_expiry(observed: &Observed, status: &mut KeyStatus) {
 }
 
 /// Step 6, and the claiming of tokens that nobody names.
-fn tidy(observed: &Observed) -> Step {
+fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     let status = &observed.resource.status;
     let waiting = pending(observed).and_then(|pending| pending.until);
-    let timer = timer(observed);
+    let timer = timer(observed, clauses);
     if observed.draining {
         return rest();
     }
@@ -383,8 +399,8 @@ fn tidy(observed: &Observed) -> Step {
     let due = status
         .superseded
         .iter()
-        .find(|entry| due_at(observed, entry).is_some_and(|at| at <= observed.now.mono));
-    let stray = stray(observed);
+        .find(|entry| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono));
+    let stray = stray(observed).filter(|_| clauses.sweeps);
     let id = match (due, &stray) {
         (Some(entry), _) => &entry.id,
         (None, Some(stray)) => stray,
@@ -392,6 +408,9 @@ fn tidy(observed: &Observed) -> Step {
     };
     if let Some(until) = waiting {
         return rest_until(timer.map_or(until, |timer| timer.min(until)));
+    }
+    if due.is_none() && !clauses.sweeper_names {
+        return Step::Revoke { id: id.clone() };
     }
     // Nothing that can't be undone is done on what a cache says: first the Secret, then the resource.
     let secret = match &observed.secret {
@@ -415,7 +434,7 @@ fn tidy(observed: &Observed) -> Step {
     if !status::is_ready(status) || status.superseded.len() + 2 > MAX_SUPERSEDED {
         return Step::Rest { until: timer };
     }
-    if secret.record.fence.as_deref() != Some(id.as_str()) {
+    if clauses.sweeper_fences && secret.record.fence.as_deref() != Some(id.as_str()) {
         return Step::FenceSecret { version: secret.version.clone(), id: id.clone() };
     }
     let mut claimed = status.clone();
@@ -429,6 +448,12 @@ fn tidy(observed: &Observed) -> Step {
 /// operation was recovered.
 fn stray(observed: &Observed) -> Option<String> {
     let status = &observed.resource.status;
+    // Another process revoked what this one's list still shows. Naming it again would go back and forth between them
+    // until the next list.
+    let left = observed.memory.superseded_left.map(|left| left + observed.timing.list_lag);
+    if observed.listing.as_ref().is_some_and(|listing| left.is_some_and(|left| listing.begun < left)) {
+        return None;
+    }
     let ids = observed.listed().filter(|listed| listed.alive).map(|listed| listed.facts.id.as_string());
     let unnamed = |id: &&String| {
         status.token.as_ref().is_none_or(|token| token.id != **id)
@@ -439,9 +464,17 @@ fn stray(observed: &Observed) -> Option<String> {
     ids.filter(unnamed).min().cloned()
 }
 
+/// What the sweeper must not do: it revokes while an operation is recorded, though it spares what that made.
+pub(super) fn sweep_amidst(observed: &Observed) -> Option<Step> {
+    let operation = observed.resource.status.operation.as_ref()?;
+    let id = stray(observed)?;
+    let listed = observed.listed_here(&id)?;
+    (listed.facts.name != operation.token_name).then_some(Step::Revoke { id })
+}
+
 /// When a superseded token's grace is over: the lesser of elapsed wall time and elapsed monotonic time counts. Nothing
 /// while the clocks can't be trusted.
-fn due_at(observed: &Observed, entry: &crate::resources::Superseded) -> Option<Monotonic> {
+fn due_at(observed: &Observed, entry: &crate::resources::Superseded, clauses: Clauses) -> Option<Monotonic> {
     let grace = elapsed(entry.since.0, entry.revoke_after.0);
     let seen = observed.memory.superseded_seen.get(&entry.id).copied().unwrap_or(observed.now.mono);
     if grace.is_zero() {
@@ -451,14 +484,17 @@ fn due_at(observed: &Observed, entry: &crate::resources::Superseded) -> Option<M
         return None;
     }
     let wall = grace.saturating_sub(elapsed(entry.since.0, observed.now.wall));
+    if !clauses.grace_by_both_clocks {
+        return Some(observed.now.mono + wall);
+    }
     Some((seen + grace).max(observed.now.mono + wall))
 }
 
 /// When time alone will bring something to do.
-fn timer(observed: &Observed) -> Option<Monotonic> {
+fn timer(observed: &Observed, clauses: Clauses) -> Option<Monotonic> {
     let status = &observed.resource.status;
     let renewal = status::renewal(status).map(|due| observed.now.mono + elapsed(observed.now.wall, due));
-    let revocations = status.superseded.iter().filter_map(|entry| due_at(observed, entry));
+    let revocations = status.superseded.iter().filter_map(|entry| due_at(observed, entry, clauses));
     let later = |at: &Monotonic| *at > observed.now.mono;
     revocations.chain(renewal).filter(later).min()
 }

@@ -9,15 +9,16 @@ use crate::lifecycle::desired::Desired;
 use crate::lifecycle::listing::Listing;
 use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Rendered, Retry, Trouble};
 use crate::lifecycle::observed::{
-    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView,
+    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
 };
 use crate::lifecycle::status::Reason;
-use crate::lifecycle::step::{Closes, Step};
+use crate::lifecycle::step::{Call, Closes, Step};
+use crate::lifecycle::time::Monotonic;
 use crate::resources::{
-    DeletionPolicy, DesiredState, OperationKind, OperationReason, RotationSpec, SpecParts,
+    AdoptSpec, DeletionPolicy, DesiredState, OperationKind, OperationReason, RotationSpec, SpecParts,
 };
 
-use super::world::{GRACE, InFlight, Resource, Secret, World};
+use super::world::{ADOPTED, GRACE, InFlight, Lists, Resource, Secret, World};
 
 /// What goes wrong with one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,26 +32,136 @@ pub(super) enum Fault {
     LostAnswer,
     /// A call times out and arrives later.
     Late,
+    /// A call times out and never arrives.
+    Vanished,
     /// The step fails without effect, and the process knows.
     Refused,
 }
 
+/// The protocol that is explored: the shipped one, or one that leaves something out. What the executor does in it is
+/// left out here, what `decide` does by its clauses.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each left out alone")]
+pub(super) struct Protocol {
+    pub clauses: Clauses,
+    /// On a conflict the Secret is re-read before the resource (review, H2).
+    pub secret_first: bool,
+    /// A status write carries the resource's version (review, H5).
+    pub status_fenced: bool,
+    /// What was read before a list is read again after it.
+    pub lists_come_first: bool,
+    /// Operation ids are random, not derived from status (review, H11).
+    pub random_ids: bool,
+}
+
+impl Protocol {
+    pub(super) const SHIPPED: Self = Self {
+        clauses: Clauses::ALL,
+        secret_first: true,
+        status_fenced: true,
+        lists_come_first: true,
+        random_ids: true,
+    };
+
+    /// The protocol without one of its clauses.
+    pub(super) fn without(mut self, clause: &str) -> Self {
+        let clauses = &mut self.clauses;
+        let switch = match clause {
+            "intent_before_call" => &mut clauses.intent_before_call,
+            "version_before_intent" => &mut clauses.version_before_intent,
+            "recovery_creates" => &mut clauses.recovery_creates,
+            "attempts_have_ids" => &mut clauses.attempts_have_ids,
+            "rotation_lowers_ready" => &mut clauses.rotation_lowers_ready,
+            "sweeps" => &mut clauses.sweeps,
+            "sweeper_names" => &mut clauses.sweeper_names,
+            "sweeper_waits" => &mut clauses.sweeper_waits,
+            "sweeper_fences" => &mut clauses.sweeper_fences,
+            "restore_waits" => &mut clauses.restore_waits,
+            "restore_proves" => &mut clauses.restore_proves,
+            "absence_settles" => &mut clauses.absence_settles,
+            "proof_of_life" => &mut clauses.proof_of_life,
+            "grace_by_both_clocks" => &mut clauses.grace_by_both_clocks,
+            "deletion_waits" => &mut clauses.deletion_waits,
+            "secret_first" => &mut self.secret_first,
+            "status_fenced" => &mut self.status_fenced,
+            "lists_come_first" => &mut self.lists_come_first,
+            "random_ids" => &mut self.random_ids,
+            _ => panic!("no such clause: {clause}"),
+        };
+        *switch = false;
+        self
+    }
+
+    pub(super) const fn with(clauses: Clauses) -> Self {
+        Self { clauses, ..Self::SHIPPED }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct Process {
     pub memory: Memory,
     pub listing: Option<Arc<Listing>>,
-    view: Option<View>,
-    value: Option<u64>,
+    /// The latest list was taken note of.
+    pub noticed: bool,
+    /// The latest list shows less than lives.
+    pub misled: bool,
+    pub view: Option<View>,
+    pub value: Option<u64>,
     /// Its next pass begins with what its cache held before.
     pub stale: bool,
-    cache: Option<View>,
+    pub cache: Option<View>,
+    /// It does nothing for now; time goes on without it.
+    pub paused: bool,
+    /// Its last pass ended with nothing to do.
+    pub asleep: Option<Asleep>,
 }
 
+/// What a process that rests waits for: this time, or anything but what it saw.
 #[derive(Clone, Debug)]
-struct View {
-    resource: Resource,
-    resource_live: bool,
-    secret: SecretView,
+pub(super) struct Asleep {
+    pub until: Option<Monotonic>,
+    resource: Option<u64>,
+    secret: Option<u64>,
+}
+
+/// What a pass works with.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
+pub(super) struct View {
+    pub resource: Arc<Resource>,
+    pub resource_live: bool,
+    pub secret: Option<Arc<Secret>>,
+    pub secret_live: bool,
+    /// The Secret's data were read in this pass, or written by it.
+    pub data: bool,
+    /// Nothing is known of the Secret.
+    pub unread: bool,
+}
+
+impl View {
+    fn secret(&self) -> SecretView {
+        if self.unread {
+            return SecretView::Unread;
+        }
+        match self.secret.as_deref() {
+            None => SecretView::Absent { live: self.secret_live },
+            Some(Secret { version, record: None, .. }) => SecretView::Foreign {
+                owner: "nobody".to_owned(),
+                unclaimed: (self.secret_live && self.data).then(|| version.to_string()),
+            },
+            Some(Secret { version, record: Some(record), edited, .. }) => SecretView::Ours(OurSecret {
+                version: version.to_string(),
+                live: self.secret_live,
+                record: record.clone(),
+                contents: match (self.data, edited) {
+                    (false, _) => Contents::Unread,
+                    (true, true) => Contents::Changed,
+                    (true, false) => Contents::Current,
+                },
+            }),
+        }
+    }
 }
 
 impl Process {
@@ -58,26 +169,40 @@ impl Process {
         *self = Self::default();
     }
 
-    /// A complete list reaches this process.
-    pub(super) fn receive(&mut self, listing: Listing, world: &World) {
-        let Some(resource) = &world.resource else { return };
-        let ending = resource.deleting || resource.state == DesiredState::Revoked;
-        self.memory.notice(&resource.status, ending, world.now());
-        let at_place = listing.at(&World::owner().place);
-        let shown = |id: &str| at_place.iter().any(|listed| listed.facts.id.as_str() == id);
-        self.memory.notice_list(listing.begun, &resource.status, world.timing.list_lag, shown);
+    /// Whether it has something to do, or may have.
+    pub(super) fn is_awake(&self, world: &World) -> bool {
+        let Some(Asleep { until, resource, secret }) = &self.asleep else {
+            return world.resource.is_some() || self.view.is_some() || self.memory.flight.is_some();
+        };
+        // Whatever comes next comes an instant later.
+        let due = until.is_some_and(|until| until.0.as_secs() <= world.clock);
+        let same = *resource == world.resource.as_ref().map(|resource| resource.version)
+            && *secret == world.secret.as_ref().map(|secret| secret.version);
+        due || !same
+    }
+
+    /// A complete list reaches this process. It says what was so when it was begun: what is read from now on is later.
+    pub(super) fn receive(&mut self, listing: Listing, world: &World, protocol: &Protocol) {
         self.listing = Some(Arc::new(listing));
+        self.noticed = false;
+        if protocol.lists_come_first {
+            self.demote();
+        }
+        self.asleep = None;
+        self.misled = world.lists != Lists::True;
     }
 
     /// One step. Returns it, or nothing if there is no resource to act on.
     pub(super) fn act(
         &mut self,
         world: &mut World,
-        clauses: Clauses,
+        protocol: &Protocol,
         fault: Fault,
         lag: u64,
     ) -> Option<Step> {
         world.instant += 1;
+        self.paused = false;
+        self.asleep = None;
         if self.view.is_none() {
             self.memory.preflight = None;
             let fresh = Self::look(world);
@@ -86,17 +211,21 @@ impl Process {
             self.view = stale.or(fresh);
         }
         let Some(view) = self.view.clone() else {
+            if fault == Fault::CrashBefore {
+                self.crash();
+                return None;
+            }
             return self.bereaved(world);
         };
-        let observed = self.observe(world, &view);
-        self.memory = observed.memory.clone();
-        let step = decide_under(&observed, clauses);
+        let observed = self.observe(world, &view, protocol);
+        self.memory.clone_from(&observed.memory);
+        let step = decide_under(&observed, protocol.clauses);
         if fault == Fault::CrashBefore {
             world.allowed += u64::from(world.resource.as_ref().is_some_and(|r| r.status.operation.is_some()));
             self.crash();
             return Some(step);
         }
-        self.perform(world, &step, fault, lag);
+        self.perform(world, protocol, &step, fault, lag);
         if fault == Fault::CrashAfter {
             world.allowed += 1;
             self.crash();
@@ -116,26 +245,37 @@ impl Process {
 
     fn look(world: &World) -> Option<View> {
         let resource = world.resource.clone()?;
-        Some(View { resource, resource_live: false, secret: Self::see(world, false) })
+        let secret = world.secret.clone();
+        Some(View {
+            resource,
+            resource_live: false,
+            // A Secret of people's isn't watched.
+            unread: secret.as_ref().is_some_and(|secret| secret.record.is_none()),
+            secret,
+            secret_live: false,
+            data: false,
+        })
     }
 
-    fn see(world: &World, live: bool) -> SecretView {
-        match &world.secret {
-            None => SecretView::Absent { live },
-            Some(secret) => SecretView::Ours(OurSecret {
-                version: secret.version.to_string(),
-                live,
-                record: secret.record.clone(),
-                contents: match (live, secret.edited) {
-                    (false, _) => Contents::Unread,
-                    (true, true) => Contents::Changed,
-                    (true, false) => Contents::Current,
-                },
-            }),
+    fn see(&mut self, world: &World) {
+        if let Some(view) = &mut self.view {
+            view.secret.clone_from(&world.secret);
+            view.secret_live = true;
+            view.data = true;
+            view.unread = false;
         }
     }
 
-    fn observe(&mut self, world: &mut World, view: &View) -> Observed {
+    /// What was read so far doesn't count as read just now any more.
+    fn demote(&mut self) {
+        if let Some(view) = &mut self.view {
+            view.resource_live = false;
+            view.secret_live = false;
+            view.data = false;
+        }
+    }
+
+    fn observe(&mut self, world: &mut World, view: &View, protocol: &Protocol) -> Observed {
         let resource = &view.resource;
         let mut memory = self.memory.clone();
         let ending = resource.deleting || resource.state == DesiredState::Revoked;
@@ -145,6 +285,7 @@ impl Process {
             grace: Some(format!("{GRACE}s")),
             strategy: None,
         };
+        let adopt = resource.adopt.map(|value| AdoptSpec { token_id: ADOPTED.to_owned(), value });
         let parts = SpecParts {
             token: None,
             gateway_id: None,
@@ -152,14 +293,25 @@ impl Process {
             rotation: Some(&rotation),
             state: Some(resource.state),
             deletion_policy: Some(resource.policy),
-            external_change_policy: None,
-            adopt: None,
+            external_change_policy: Some(resource.changes),
+            adopt: adopt.as_ref(),
             suspend: Some(resource.suspend),
         };
-        Observed {
+        let wanted = self.listing.as_ref().map(|listing| listing.wanted(ADOPTED));
+        let adoption = match (resource.adopt, wanted) {
+            (None, _) => Adoption::None,
+            (_, None) => Adoption::Unlisted(world.now().mono),
+            (_, Some(Some(token))) => {
+                Adoption::Allowed(Sighting { facts: token.facts.clone(), alive: token.alive })
+            }
+            (_, Some(None)) => Adoption::Refused("it isn't listed".to_owned()),
+        };
+        let fresh_id =
+            if protocol.random_ids { world.fresh_id() } else { World::derived_id(&resource.status) };
+        let mut observed = Observed {
             now: world.now(),
             timing: world.timing,
-            owner: World::owner(),
+            owner: World::owner(resource.life),
             name_limit: 63,
             resource: ResourceView {
                 version: resource.version.to_string(),
@@ -172,28 +324,55 @@ impl Process {
                 state: resource.state,
                 status: resource.status.clone(),
             },
-            secret: view.secret.clone(),
+            secret: view.secret(),
             listing: self.listing.clone(),
-            adoption: Adoption::None,
-            connection: ConnectionView::default(),
-            memory,
-            fresh_id: world.fresh_id(),
+            adoption,
+            connection: ConnectionView { absence_doubted: self.misled, ..ConnectionView::default() },
+            memory: Memory::default(),
+            fresh_id,
             draining: false,
+        };
+        if let Some(listing) = self.listing.as_ref().filter(|_| !self.noticed) {
+            let shown = |id: &str| observed.listed_here(id).is_some();
+            memory.notice_list(listing.begun, &resource.status, world.timing.list_lag, shown);
+            self.noticed = true;
         }
+        observed.memory = memory;
+        observed
     }
 
     /// The world's resource, if it still has the version that this process saw.
     fn same<'a>(&self, world: &'a mut World) -> Option<&'a mut Resource> {
         let seen = self.view.as_ref()?.resource.version;
-        world.resource.as_mut().filter(|resource| resource.version == seen)
+        world.resource.as_mut().filter(|resource| resource.version == seen).map(Arc::make_mut)
     }
 
+    /// Changes the Secret if it has this version.
+    fn patch(&mut self, world: &mut World, version: &str, change: impl FnOnce(&mut Secret)) -> bool {
+        world.writes += 1;
+        let same = world.secret.as_ref().is_some_and(|secret| secret.version.to_string() == version);
+        if same {
+            world.edit_secret(change);
+            let data = self.view.as_ref().is_some_and(|view| view.data);
+            self.see(world);
+            if let Some(view) = &mut self.view {
+                view.data = data;
+            }
+        } else {
+            self.end_pass();
+        }
+        same
+    }
+
+    /// The resource is read. If it is gone, in spite of the finalizer, what this process created is given back.
     fn refresh_resource(&mut self, world: &World) {
+        let holds = self.memory.flight.as_ref().is_some_and(|flight| flight.stage.facts().is_some());
         match (&mut self.view, &world.resource) {
             (Some(view), Some(resource)) => {
                 view.resource = resource.clone();
                 view.resource_live = true;
             }
+            (Some(_), None) if holds => self.memory.learn(Outcome::Abandoned, world.now().mono),
             _ => self.view = None,
         }
     }
@@ -211,12 +390,20 @@ impl Process {
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm a step; each is read beside its neighbours")]
-    fn perform(&mut self, world: &mut World, step: &Step, fault: Fault, lag: u64) {
-        let lost = matches!(fault, Fault::LostAnswer | Fault::Late);
+    fn perform(&mut self, world: &mut World, protocol: &Protocol, step: &Step, fault: Fault, lag: u64) {
+        let lost = matches!(fault, Fault::LostAnswer | Fault::Late | Fault::Vanished);
         let refused = fault == Fault::Refused;
         let now = world.now().mono;
         match step {
-            Step::Rest { .. } => self.end_pass(),
+            Step::Rest { until } => {
+                let view = self.view.as_ref();
+                self.asleep = Some(Asleep {
+                    until: *until,
+                    resource: view.map(|view| view.resource.version),
+                    secret: view.and_then(|view| view.secret.as_ref()).map(|secret| secret.version),
+                });
+                self.end_pass();
+            }
             _ if refused && !matches!(step, Step::Call(_) | Step::WriteSecret { .. }) => {
                 if let Step::Record { operation, .. } = step {
                     self.memory.learn(Outcome::NotRecorded(operation.clone()), now);
@@ -226,7 +413,7 @@ impl Process {
             Step::AddFinalizer => {
                 let version = world.bump();
                 world.writes += 1;
-                if let Some(resource) = &mut world.resource
+                if let Some(resource) = self.same(world)
                     && !resource.deleting
                 {
                     resource.finalizer = true;
@@ -234,35 +421,43 @@ impl Process {
                 }
                 self.refresh_resource(world);
             }
+            // The wrong order of the two re-reads is the executor's to show.
+            Step::ReadSecret if self.memory.flight.is_some() && !protocol.secret_first => {
+                self.refresh_resource(world);
+                self.memory.learn(Outcome::SecretRead, now);
+            }
+            Step::ReadResource if self.memory.flight.is_some() && !protocol.secret_first => {
+                self.see(world);
+                self.memory.learn(Outcome::ResourceRead, now);
+            }
             Step::ReadSecret => {
+                self.see(world);
                 if let Some(view) = &mut self.view {
-                    view.secret = Self::see(world, true);
                     view.resource_live = false;
                 }
                 self.memory.learn(Outcome::SecretRead, now);
             }
             Step::ReadResource => {
                 self.refresh_resource(world);
-                self.memory.learn(Outcome::ResourceRead, now);
+                if world.resource.is_some() {
+                    self.memory.learn(Outcome::ResourceRead, now);
+                }
             }
             Step::FreshList { begun_after } => {
                 assert!(now >= *begun_after, "a list is asked for before its time");
                 let listing = world.list(lag);
-                self.receive(listing, world);
-                // A list says what was so when it was begun: what is read from now on is later.
-                self.end_pass();
+                self.receive(listing, world, protocol);
             }
             Step::Preflight => {
+                let record =
+                    |secret: &Arc<Secret>| Some(secret.record.as_ref()?.token.id.as_string().clone());
                 let captured = world.secret.as_ref().map_or_else(Captured::default, |secret| Captured {
                     version: Some(secret.version.to_string()),
-                    names: Some(secret.record.token.id.as_string().clone()),
+                    names: record(secret),
                 });
                 // A dry run carries the version that was seen, or creates.
-                let seen = match self.view.as_ref().map(|view| &view.secret) {
-                    Some(SecretView::Ours(secret)) => Some(secret.version.clone()),
-                    _ => None,
-                };
-                if seen == captured.version {
+                let seen = self.view.as_ref().and_then(|view| view.secret.as_ref());
+                if seen.map(|secret| secret.version.to_string()) == captured.version {
                     self.memory.learn(Outcome::Preflighted(captured), now);
                 } else {
                     self.end_pass();
@@ -278,7 +473,12 @@ impl Process {
                     resource.status = (**status).clone();
                     resource.version = version;
                 });
-                if recorded.is_some() && !lost {
+                let answered =
+                    self.memory.flight.as_ref().is_some_and(|flight| flight.stage.facts().is_some());
+                if answered {
+                    // The call came first, as it must not.
+                    self.refresh_resource(world);
+                } else if recorded.is_some() && !lost {
                     self.memory.learn(Outcome::Recorded { operation: operation.clone(), sent: now }, now);
                     self.refresh_resource(world);
                 } else {
@@ -294,16 +494,22 @@ impl Process {
                         self.memory.learn(Outcome::Refused(trouble), now);
                         self.end_pass();
                     }
+                    Fault::Vanished => {
+                        world.allowed += 1;
+                        self.memory.learn(unknown, now);
+                        self.end_pass();
+                    }
                     Fault::Late | Fault::CrashAfter => {
-                        let land_by = world.clock + world.timing.call_deadline.as_secs();
+                        let deadline = world.timing.call_deadline.as_secs();
+                        let land_by = if world.loose { u64::MAX } else { world.clock + deadline };
                         world.in_flight.push(InFlight { call: call.clone(), land_by });
                         world.allowed += 1;
                         self.memory.learn(unknown, now);
                         self.end_pass();
                     }
                     Fault::LostAnswer => {
-                        world.perform(call);
                         world.allowed += 1;
+                        world.perform(call);
                         self.memory.learn(unknown, now);
                         self.end_pass();
                     }
@@ -339,21 +545,26 @@ impl Process {
                     world.violate("a Secret is written without a value");
                     return;
                 };
-                world.secret = Some(Secret {
+                // The uids are those of the Secret that is overwritten, and the one that this process knows.
+                let former = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
+                let mut uids = former.map(|record| record.uids.clone()).unwrap_or_default();
+                let life = self.view.as_ref().map_or(0, |view| view.resource.life);
+                uids.insert(World::owner(life).uid);
+                world.secret = Some(Arc::new(Secret {
                     version: new,
-                    record: Record {
+                    record: Some(Record {
                         token: facts.clone(),
                         operation: operation.id.clone(),
                         generation: operation.generation,
                         replaced: onto.names.clone(),
                         fence: None,
                         retained: None,
-                        uids: [World::owner().uid].into(),
+                        uids,
                         emptied: false,
-                    },
+                    }),
                     value,
                     edited: false,
-                });
+                }));
                 let recorded =
                     world.resource.as_ref().and_then(|resource| resource.status.operation.as_ref());
                 let current = recorded.is_some_and(|recorded| recorded.id == operation.id);
@@ -364,9 +575,7 @@ impl Process {
                 );
                 // A lost answer is found by trying again: the version is another now.
                 if !lost {
-                    if let Some(view) = &mut self.view {
-                        view.secret = Self::see(world, true);
-                    }
+                    self.see(world);
                     let generation = self.view.as_ref().map_or(0, |view| view.resource.generation);
                     let rendered = Rendered { version: new.to_string(), generation };
                     self.memory.learn(Outcome::SecretWritten(rendered), now);
@@ -375,7 +584,12 @@ impl Process {
             Step::WriteStatus { status, closes } => {
                 let version = world.bump();
                 world.writes += 1;
-                let written = self.same(world).map(|resource| {
+                let fenced = if protocol.status_fenced {
+                    self.same(world)
+                } else {
+                    world.resource.as_mut().map(Arc::make_mut)
+                };
+                let written = fenced.map(|resource| {
                     resource.status = (**status).clone();
                     resource.version = version;
                 });
@@ -398,57 +612,74 @@ impl Process {
             }
             Step::RenderSecret { .. } => world.violate("nothing is to be rendered here"),
             Step::FenceSecret { version, id } => {
-                let new = world.bump();
-                world.writes += 1;
-                match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
-                    Some(secret) => {
-                        secret.version = new;
-                        secret.record.fence = Some(id.clone());
-                        if let Some(view) = &mut self.view {
-                            view.secret = Self::see(world, true);
-                        }
+                self.patch(world, version, |secret| {
+                    if let Some(record) = &mut secret.record {
+                        record.fence = Some(id.clone());
                     }
-                    None => self.end_pass(),
+                });
+            }
+            Step::ProveLife(_) if lost => {
+                // A value that can't be proved is replaced where status was lost.
+                world.allowed += 1;
+                if let Step::ProveLife(of) = step {
+                    self.memory.learn(Outcome::Proved(of.clone(), Life::Unknown), now);
                 }
             }
             Step::ProveLife(of) => {
-                let life = world.secret.as_ref().map_or(Life::Unknown, |secret| {
+                let held = self.view.as_ref().filter(|view| view.data).and_then(|view| view.secret.as_ref());
+                let life = held.map_or(Life::Unknown, |secret| {
                     let lives = world.tokens.iter().any(|t| t.value == secret.value && t.revoked.is_none());
-                    if lives { Life::Alive } else { Life::Dead }
+                    if lives && !secret.edited { Life::Alive } else { Life::Dead }
                 });
                 self.memory.learn(Outcome::Proved(of.clone(), life), now);
             }
             Step::ClaimSecret { version } => {
-                let new = world.bump();
-                world.writes += 1;
-                match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
-                    Some(secret) => {
-                        secret.version = new;
-                        secret.record.uids.insert(World::owner().uid);
-                        self.memory.learn(Outcome::Claimed, now);
-                        if let Some(view) = &mut self.view {
-                            view.secret = Self::see(world, true);
-                        }
+                let life = self.view.as_ref().map_or(0, |view| view.resource.life);
+                let claimed = self.patch(world, version, |secret| {
+                    if let Some(record) = &mut secret.record {
+                        record.uids.insert(World::owner(life).uid);
+                        record.retained = None;
+                        record.fence = None;
                     }
-                    None => self.end_pass(),
+                });
+                if claimed {
+                    self.memory.learn(Outcome::Claimed, now);
                 }
             }
             Step::EmptySecret { version } => {
-                let new = world.bump();
-                world.writes += 1;
-                match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
-                    Some(secret) => {
-                        secret.version = new;
-                        secret.record.emptied = true;
-                        secret.value = 0;
-                        if let Some(view) = &mut self.view {
-                            view.secret = Self::see(world, true);
-                        }
+                self.patch(world, version, |secret| {
+                    if let Some(record) = &mut secret.record {
+                        record.emptied = true;
                     }
-                    None => self.end_pass(),
+                    secret.value = 0;
+                    secret.edited = false;
+                });
+                if let Some(view) = &mut self.view {
+                    view.data = false;
                 }
             }
-            Step::TakeSecret { .. } => world.violate("nothing is to be adopted here"),
+            Step::TakeSecret { version, facts, operation } => {
+                let uid = World::owner(self.view.as_ref().map_or(0, |view| view.resource.life)).uid;
+                let asked = self.view.as_ref().map_or(0, |view| view.resource.asked);
+                let taken = self.patch(world, version, |secret| {
+                    secret.record = Some(Record {
+                        token: facts.clone(),
+                        operation: operation.as_str().to_owned(),
+                        generation: asked,
+                        replaced: None,
+                        fence: None,
+                        retained: None,
+                        uids: [uid].into(),
+                        emptied: false,
+                    });
+                });
+                if taken {
+                    if let Some(token) = world.tokens.iter_mut().find(|t| t.id == facts.id.as_str()) {
+                        token.ours = true;
+                    }
+                    world.wrote_value(facts.id.as_str(), false, true);
+                }
+            }
             Step::Revoke { id } => {
                 world.revoke(id);
                 if !lost {
@@ -469,31 +700,35 @@ impl Process {
                 self.end_pass();
             }
             Step::RetainSecret { version, id } => {
-                let new = world.bump();
-                world.writes += 1;
-                match world.secret.as_mut().filter(|secret| secret.version.to_string() == *version) {
-                    Some(secret) => {
-                        secret.version = new;
-                        secret.record.retained = Some(id.clone());
-                        world.retained = Some(id.clone());
-                        if let Some(view) = &mut self.view {
-                            view.secret = Self::see(world, true);
-                        }
+                let retained = self.patch(world, version, |secret| {
+                    if let Some(record) = &mut secret.record {
+                        record.retained = Some(id.clone());
                     }
-                    None => self.end_pass(),
+                });
+                if retained {
+                    world.retained = Some(id.clone());
                 }
             }
             Step::RemoveFinalizer => {
                 world.writes += 1;
                 if self.same(world).is_some() {
                     let Some(resource) = world.resource.take() else { return };
+                    let recorded = resource.status.operation.as_ref();
+                    let told = recorded.and_then(|operation| operation.token_name.as_ref());
+                    let calls = world.in_flight.iter().filter_map(|flight| match &flight.call {
+                        Call::Create { name, .. } => Some(name).filter(|name| Some(*name) != told).cloned(),
+                        Call::Rotate { .. } => None,
+                    });
+                    if resource.status.last_rotation.is_some() {
+                        world.unremembered.extend(calls);
+                    }
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.
                         DeletionPolicy::Revoke => world.secret = None,
                         // What an unfinished operation had committed is named by the Secret alone.
                         DeletionPolicy::Retain => {
                             world.reported = world.secret.is_none();
-                            let named = resource.status.token.map(|token| token.id);
+                            let named = resource.status.token.as_ref().map(|token| token.id.clone());
                             world.retained = world.retained.take().or(named);
                         }
                     }
