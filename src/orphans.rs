@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client as KubeClient;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectList};
 use kube::core::DeserializeGuard;
 use serde::Serialize;
 
@@ -283,32 +283,35 @@ async fn list(tokens: &Client, installation: &Installation, kind: KeyKind) -> Re
 
 async fn residents<K: Key>(client: &KubeClient) -> Result<Vec<Resident>> {
     let keys: Api<DeserializeGuard<K>> = Api::all(client.clone());
-    let mut found = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let list = keys.list(&page).await.with_context(|| {
+    let found =
+        pages(ListParams::default(), async |page| keys.list(&page).await).await.with_context(|| {
             format!(
                 "can't list {}s in all namespaces, without which nothing can be called an orphan",
                 K::KIND.kind()
             )
         })?;
-        found.extend(list.items.iter().map(Resident::of));
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(found),
-        }
-    }
+    Ok(found.iter().map(Resident::of).collect())
 }
 
 async fn secrets(client: &KubeClient) -> Result<Vec<ObjectMeta>> {
     let secrets: Api<Secret> = Api::all(client.clone());
+    let ours = ListParams::default().labels(UID_LABEL);
+    let found = pages(ours, async |page| secrets.list_metadata(&page).await).await.context(
+        "can't list the metadata of Secrets in all namespaces, without which nothing can be called an orphan",
+    )?;
+    Ok(found.into_iter().map(|secret| secret.metadata).collect())
+}
+
+/// Follows a list to its end, page by page.
+async fn pages<T: Clone>(
+    wanted: ListParams,
+    list: impl AsyncFn(ListParams) -> kube::Result<ObjectList<T>>,
+) -> kube::Result<Vec<T>> {
     let mut found = Vec::new();
-    let mut page = ListParams::default().labels(UID_LABEL).limit(PAGE);
+    let mut page = wanted.limit(PAGE);
     loop {
-        let list = secrets.list_metadata(&page).await.context(
-            "can't list the metadata of Secrets in all namespaces, without which nothing can be called an orphan",
-        )?;
-        found.extend(list.items.into_iter().map(|secret| secret.metadata));
+        let list = list(page.clone()).await?;
+        found.extend(list.items);
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
             None => return Ok(found),

@@ -9,7 +9,6 @@ use crate::lifecycle::naming::Tag;
 use crate::lifecycle::observed::{Adoption, Sighting};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::TokenId;
-use crate::resources::KeyKind;
 use crate::token_api::begins_with;
 
 use super::context::Context;
@@ -104,10 +103,7 @@ impl Context {
 
     /// The id isn't listed as one of the kind's tokens. Lists may lag; and it may be of the other type.
     fn unlisted(&self, identity: &Identity, id: &str, begun: Monotonic, since: Monotonic) -> Adoption {
-        let other = match identity.kind {
-            KeyKind::Access => KeyKind::Gateway,
-            KeyKind::Gateway => KeyKind::Access,
-        };
+        let other = identity.kind.other();
         let kind = identity.kind.kind();
         let others = self.inventory.latest(other);
         if others.as_ref().is_some_and(|listing| listing.wanted(id).is_some()) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::absence::{absent_twice, list_at, next_look, proved_dead};
-use super::decide::{rest, retains, show};
+use super::absence::{absent_twice, list_at, look_for, proved_dead};
+use super::decide::{retains, show};
 use super::memory::{Life, ProofOf};
 use super::observed::{Contents, Observed, SecretView};
 use super::status::Verdict;
@@ -112,6 +112,5 @@ fn prove_gone(observed: &Observed, id: &str, held: Held) -> Step {
         "Token {id} isn't listed under this resource's name, so it isn't known whether it lives, and nothing is called \
          with an id that may be somebody else's. Revoke it in the console if it is there{way_out}."
     ));
-    let next = next_look(observed, id).map_or(rest(), |at| list_at(observed, at));
-    show(observed, &verdict, next)
+    show(observed, &verdict, look_for(observed, id))
 }

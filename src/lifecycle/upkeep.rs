@@ -279,17 +279,20 @@ pub(super) fn blocked(observed: &Observed) -> Option<Step> {
 
 /// Whether the Secret holds a value that lives, as far as is known.
 fn holds_living_value(observed: &Observed) -> bool {
-    let token = observed.resource.status.token.as_ref();
-    let held = observed.ours().is_some_and(|secret| {
-        token.is_some_and(|token| token.id == secret.record.token.id.as_str())
-            && secret.contents != Contents::Changed
-    });
     let operation = observed.resource.status.operation.as_ref();
     // A rotation that is recorded, or whose outcome was never learned, may have killed the value.
     let doubt = operation
         .is_some_and(|operation| operation.value_in_doubt || operation.kind == OperationKind::Rotate);
-    let lost = token.is_some_and(|token| drift::lost(observed, token).is_some());
-    held && !status::expired(observed) && !doubt && !lost
+    !doubt && holds_current_value(observed)
+}
+
+/// The same, if the operation that is recorded did nothing to the value.
+fn holds_current_value(observed: &Observed) -> bool {
+    let Some(token) = &observed.resource.status.token else { return false };
+    let held = observed.ours().is_some_and(|secret| {
+        token.id == secret.record.token.id.as_str() && secret.contents != Contents::Changed
+    });
+    held && !status::expired(observed) && drift::lost(observed, token).is_none()
 }
 
 fn lacking(reason: OperationReason) -> Reason {
@@ -335,14 +338,7 @@ fn suspended(observed: &Observed) -> Verdict {
 
 /// The row of the table once an operation was closed that changed nothing.
 pub(super) fn verdict_without_operation(observed: &Observed, status: &KeyStatus) -> Verdict {
-    let lost = status.token.as_ref().is_some_and(|token| drift::lost(observed, token).is_some());
-    let living = status.token.is_some()
-        && !lost
-        && !status::expired(observed)
-        && observed.ours().is_some_and(|secret| {
-            status.token.as_ref().is_some_and(|token| token.id == secret.record.token.id.as_str())
-                && secret.contents != Contents::Changed
-        });
+    let living = holds_current_value(observed);
     match &observed.memory.trouble {
         Some(trouble) => failed(
             trouble.reason,

@@ -116,6 +116,15 @@ impl KeyKind {
         }
     }
 
+    /// The other kind.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Access => Self::Gateway,
+            Self::Gateway => Self::Access,
+        }
+    }
+
     /// The plural, as it stands in paths.
     #[must_use]
     pub const fn plural(self) -> &'static str {

@@ -102,10 +102,7 @@ pub(super) enum Entry {
 pub(super) fn entry(entry: &Value, kind: KeyKind) -> Entry {
     let Some(object) = entry.as_object() else { return Entry::Unreadable };
     let places = Places::of(object);
-    let other = match kind {
-        KeyKind::Access => KeyKind::Gateway,
-        KeyKind::Gateway => KeyKind::Access,
-    };
+    let other = kind.other();
     // An API that doesn't know the filter shows both types.
     let types = ["token_type", "type"];
     if types.into_iter().any(|field| places.text(field) == Some(other.token_type())) {
