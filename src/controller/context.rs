@@ -49,6 +49,7 @@ impl Context {
             // after what this pass read: what is read from now on is later than both.
             key.demote();
         }
+        key.age(now.mono, self.timing.read_stands);
         let view = &key.object.view;
         let ending = view.deleting || view.state == DesiredState::Revoked;
         key.memory.notice(&view.status, ending, now);

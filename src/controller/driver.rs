@@ -40,7 +40,7 @@ pub(super) async fn reconcile<K: Key>(
 ) -> Result<Action, Infallible> {
     let context = &driver.context;
     let cached = match &object.0 {
-        Ok(key) => KeyObject::of(key, &context.installation, false),
+        Ok(key) => KeyObject::of(key, &context.installation, None),
         Err(invalid) => {
             unreadable(context, K::KIND, invalid);
             return Ok(Action::await_change());

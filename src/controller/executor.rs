@@ -198,10 +198,11 @@ impl Executor<'_> {
     }
 
     async fn read_secret(&mut self) -> Flow {
+        let asked = clock::monotonic();
         let namespace = &self.key.identity().namespace;
         match self.context.kubernetes.read_secret(namespace, &self.key.object.secret_name).await {
             Ok(secret) => {
-                self.key.read_secret(secret);
+                self.key.read_secret(secret, asked);
                 self.learn(Outcome::SecretRead)
             }
             Err(ApiError::Refused(message)) if !self.key.in_flight() => {
@@ -372,10 +373,11 @@ impl Executor<'_> {
             return self.finish(Outcome::Dropped);
         };
         let generation = self.key.object.view.generation;
+        let asked = clock::monotonic();
         match self.write(desired, onto, facts, operation, value, false).await {
             Ok(meta) => {
                 let version = meta.resource_version.clone().unwrap_or_default();
-                self.key.wrote_secret(meta, Contents::Current);
+                self.key.wrote_secret(meta, Contents::Current, asked);
                 self.learn(Outcome::SecretWritten(Rendered { version, generation }))
             }
             Err(ApiError::Conflict | ApiError::AlreadyExists) => self.learn(Outcome::SecretConflict),
@@ -450,9 +452,10 @@ impl Executor<'_> {
     async fn patch_secret(&mut self, body: &serde_json::Value, contents: Contents) -> Flow {
         let namespace = &self.key.identity().namespace;
         let name = &self.key.object.secret_name;
+        let asked = clock::monotonic();
         match self.context.kubernetes.patch_secret(namespace, name, body, false).await {
             Ok(meta) => {
-                self.key.wrote_secret(meta, contents);
+                self.key.wrote_secret(meta, contents, asked);
                 Flow::Next
             }
             Err(ApiError::Conflict | ApiError::NotFound | ApiError::AlreadyExists) => self.look_again(),

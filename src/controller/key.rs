@@ -43,10 +43,27 @@ pub(super) struct SecretSeen {
     pub(super) data: Option<Secret>,
     /// Until when a cache that lacks it may simply lag.
     ahead_until: Option<Monotonic>,
+    /// When the API server was asked for it, if it was in this pass.
+    asked: Option<Monotonic>,
 }
 
 impl SecretSeen {
-    const UNREAD: Self = Self { view: SecretView::Unread, meta: None, data: None, ahead_until: None };
+    const UNREAD: Self =
+        Self { view: SecretView::Unread, meta: None, data: None, ahead_until: None, asked: None };
+
+    /// It doesn't count as read just now any more.
+    fn demote(&mut self) {
+        self.data = None;
+        self.asked = None;
+        match &mut self.view {
+            SecretView::Absent { live } => *live = false,
+            SecretView::Ours(ours) => {
+                ours.live = false;
+                ours.contents = Contents::Unread;
+            }
+            SecretView::Foreign { .. } | SecretView::Unread => {}
+        }
+    }
 
     fn version(&self) -> Option<&str> {
         self.meta.as_ref()?.resource_version.as_deref()
@@ -110,14 +127,17 @@ impl KeyState {
     /// What was read so far doesn't count as read just now any more.
     pub(super) fn demote(&mut self) {
         self.object.view.live = false;
-        self.secret.data = None;
-        match &mut self.secret.view {
-            SecretView::Absent { live } => *live = false,
-            SecretView::Ours(ours) => {
-                ours.live = false;
-                ours.contents = Contents::Unread;
-            }
-            SecretView::Foreign { .. } | SecretView::Unread => {}
+        self.secret.demote();
+    }
+
+    /// What was read longer ago than reads stand doesn't count as read just now any more.
+    pub(super) fn age(&mut self, now: Monotonic, stands: Duration) {
+        let old = |asked: Option<Monotonic>| asked.is_some_and(|asked| now.since(asked) > stands);
+        if old(self.object.asked) {
+            self.object.view.live = false;
+        }
+        if old(self.secret.asked) {
+            self.secret.demote();
         }
     }
 
@@ -132,8 +152,8 @@ impl KeyState {
         self.object = object;
     }
 
-    /// The Secret was read with its data, and the resource is older than that now.
-    pub(super) fn read_secret(&mut self, secret: Option<Secret>) {
+    /// The Secret was read with its data, being asked for at `asked`, and the resource is older than that now.
+    pub(super) fn read_secret(&mut self, secret: Option<Secret>, asked: Monotonic) {
         self.object.view.live = false;
         let KeyObject { identity, secret_key, view, .. } = &self.object;
         self.secret = SecretSeen {
@@ -141,17 +161,19 @@ impl KeyState {
             meta: secret.as_ref().map(|secret| secret.metadata.clone()),
             data: secret,
             ahead_until: None,
+            asked: Some(asked),
         };
     }
 
-    /// This process wrote the Secret, whose contents are these now.
-    pub(super) fn wrote_secret(&mut self, meta: ObjectMeta, contents: Contents) {
+    /// This process wrote the Secret by a call made at `asked`; its contents are these now.
+    pub(super) fn wrote_secret(&mut self, meta: ObjectMeta, contents: Contents, asked: Monotonic) {
         let mut view = secrets::observe_metadata(Some(&meta), &self.object.identity, true);
         if let SecretView::Ours(ours) = &mut view {
             ours.contents = contents;
         }
         let ahead_until = Some(clock::monotonic() + CACHE_LAG);
-        self.secret = SecretSeen { view, meta: Some(meta), data: self.secret.data.take(), ahead_until };
+        let data = self.secret.data.take();
+        self.secret = SecretSeen { view, meta: Some(meta), data, ahead_until, asked: Some(asked) };
     }
 
     /// What is known of the Secret turned out to be old.

@@ -12,6 +12,7 @@ use kube::core::{PartialObjectMeta, Request};
 use kube::{Api, Client, Config, Resource};
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::lifecycle::naming::Installation;
 use crate::resources::{FINALIZER, GROUP, KeyStatus};
 
@@ -159,8 +160,9 @@ impl Kubernetes {
         identity: &Identity,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<KeyObject, ApiError> {
+        let asked = clock::monotonic();
         let text = self.text(request).await?;
-        KeyObject::parse(identity.kind, &text, &self.installation)
+        KeyObject::parse(identity.kind, &text, &self.installation, asked)
             .map_err(|error| ApiError::Refused(format!("the object can't be read: {error}")))
     }
 

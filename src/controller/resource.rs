@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use crate::lifecycle::desired::{self, Desired};
 use crate::lifecycle::naming::{Installation, Owner, Place, UidTag};
 use crate::lifecycle::observed::ResourceView;
+use crate::lifecycle::time::Monotonic;
 use crate::resources::{AccessKey, DEFAULT_SECRET_KEY, FINALIZER, GatewayKey, Key, KeyKind};
 
 use super::secrets::Identity;
@@ -22,13 +23,15 @@ pub(super) struct KeyObject {
     pub(super) secret_name: String,
     /// The Secret's data key that holds the value; likewise.
     pub(super) secret_key: String,
+    /// When the API server was asked that answered with it; nothing for a cache's.
+    pub(super) asked: Option<Monotonic>,
     /// What the core observes of it.
     pub(super) view: ResourceView,
 }
 
 impl KeyObject {
-    /// Takes a resource apart. `live` says that it was answered by the API server just now.
-    pub(super) fn of<K: Key>(object: &K, installation: &Installation, live: bool) -> Self {
+    /// Takes a resource apart.
+    pub(super) fn of<K: Key>(object: &K, installation: &Installation, asked: Option<Monotonic>) -> Self {
         let name = object.name_any();
         let namespace = object.namespace().unwrap_or_default();
         let uid = object.uid().unwrap_or_default();
@@ -43,9 +46,10 @@ impl KeyObject {
             },
             secret_name: desired::secret_name(&parts, &name).to_owned(),
             secret_key: key.to_owned(),
+            asked,
             view: ResourceView {
                 version: object.resource_version().unwrap_or_default(),
-                live,
+                live: asked.is_some(),
                 generation: object.meta().generation.unwrap_or_default(),
                 deleting: object.meta().deletion_timestamp.is_some(),
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
@@ -73,10 +77,13 @@ impl KeyObject {
         kind: KeyKind,
         text: &str,
         installation: &Installation,
+        asked: Monotonic,
     ) -> Result<Self, serde_json::Error> {
         Ok(match kind {
-            KeyKind::Access => Self::of(&serde_json::from_str::<AccessKey>(text)?, installation, true),
-            KeyKind::Gateway => Self::of(&serde_json::from_str::<GatewayKey>(text)?, installation, true),
+            KeyKind::Access => Self::of(&serde_json::from_str::<AccessKey>(text)?, installation, Some(asked)),
+            KeyKind::Gateway => {
+                Self::of(&serde_json::from_str::<GatewayKey>(text)?, installation, Some(asked))
+            }
         })
     }
 

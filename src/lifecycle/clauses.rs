@@ -37,6 +37,9 @@ pub(super) struct Clauses {
     pub(super) grace_by_both_clocks: bool,
     /// Deletion waits until a recorded operation's call can no longer arrive (review, H4).
     pub(super) deletion_waits: bool,
+    /// Deletion reads the resource before it revokes or retains: another process may have let it go, and another
+    /// resource have its place and its Secret.
+    pub(super) deletion_looks: bool,
 }
 
 impl Clauses {
@@ -57,5 +60,6 @@ impl Clauses {
         proof_of_life: true,
         grace_by_both_clocks: true,
         deletion_waits: true,
+        deletion_looks: true,
     };
 }

@@ -101,7 +101,17 @@ fn fly(observed: &Observed, flight: &Flight, clauses: Clauses) -> Step {
                 closes: Closes::Commit { repair: is_repair(operation.reason) },
             }
         }
-        Stage::Abandoned(facts) => give_back(operation, facts.id.as_str()),
+        Stage::Abandoned(facts) => match &observed.secret {
+            SecretView::Unread | SecretView::Absent { live: false } => Step::ReadSecret,
+            SecretView::Ours(secret) if !secret.live => Step::ReadSecret,
+            // Another life of the resource took the Secret up: the value is its.
+            SecretView::Ours(secret)
+                if secret.record.token.id == facts.id && secret.record.is_outlived(&observed.owner.uid) =>
+            {
+                Step::Drop
+            }
+            _ => give_back(operation, facts.id.as_str()),
+        },
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     }
     // Trouble without an end is a refusal of the spec, which has nothing to do with deletion.
     if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
-        return held_up(observed, trouble, until);
+        return held_up(observed, trouble, until, clauses);
     }
     let status = &observed.resource.status;
     let seen = observed.memory.ending_seen.unwrap_or(observed.now.mono);
@@ -31,8 +31,9 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
             // The call can no longer arrive, and no list lags so far behind that it lacks what the call made.
             quiet_from(observed, operation) + observed.timing.list_lag
         }
-        // No operation is recorded, but there may have been one: status was wiped, and nothing was written since.
-        None if clauses.deletion_waits && is_blank(status) => {
+        // Nothing tells of a call that may be on its way, but there may be one: status was wiped, and nothing was brought
+        // to an end since.
+        _ if clauses.deletion_waits && is_blank(status) => {
             seen + observed.timing.recovery_wait + observed.timing.list_lag
         }
         _ => seen,
@@ -48,15 +49,28 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
         Ok(keep) => keep,
         Err(step) => return step,
     };
-    if let Err(step) = all_dead(observed, begin, keep.as_deref(), Verdict::revocation_pending) {
-        return step;
+    match all_dead(observed, begin, keep.as_deref(), Verdict::revocation_pending) {
+        Ok(()) => let_go(observed, keep.as_deref(), clauses),
+        Err(step) => having_looked(observed, step, clauses),
     }
-    let_go(observed, keep.as_deref())
+}
+
+/// Nothing that can't be undone is done on what a cache says: another process may have let the resource go long since,
+/// and the Secret may be that of the one that was made in its place.
+fn having_looked(observed: &Observed, step: Step, clauses: Clauses) -> Step {
+    match step {
+        Step::Revoke { .. } | Step::RetainSecret { .. }
+            if clauses.deletion_looks && !observed.resource.live =>
+        {
+            Step::ReadResource
+        }
+        step => step,
+    }
 }
 
 /// The token API, or the API server about the Secret, is in the way. Who sets `Retain` doesn't need the token API as long
 /// as nothing else is known that has to be revoked; what isn't known is reported as an orphan once lists come again.
-fn held_up(observed: &Observed, trouble: &Trouble, until: Monotonic) -> Step {
+fn held_up(observed: &Observed, trouble: &Trouble, until: Monotonic, clauses: Clauses) -> Step {
     let status = &observed.resource.status;
     let mut message = trouble.message.clone();
     if retains(observed)
@@ -66,7 +80,7 @@ fn held_up(observed: &Observed, trouble: &Trouble, until: Monotonic) -> Step {
     {
         let others: Vec<String> = ours(observed).filter(|id| *id != token.id).collect();
         if others.is_empty() {
-            return let_go(observed, Some(&token.id));
+            return let_go(observed, Some(&token.id), clauses);
         }
         message =
             format!("Still to be revoked, with deletionPolicy Retain too: {}. {message}", others.join(", "));
@@ -75,13 +89,14 @@ fn held_up(observed: &Observed, trouble: &Trouble, until: Monotonic) -> Step {
 }
 
 /// Everything is dead that has to be: the Secret is marked where it stays, and the finalizer goes.
-fn let_go(observed: &Observed, keep: Option<&str>) -> Step {
+fn let_go(observed: &Observed, keep: Option<&str>, clauses: Clauses) -> Step {
     if let Some(id) = keep {
         match &observed.secret {
             SecretView::Unread | SecretView::Absent { live: false } => return Step::ReadSecret,
             SecretView::Ours(secret) if !secret.live => return Step::ReadSecret,
             SecretView::Ours(secret) if secret.owned || secret.record.retained.as_deref() != Some(id) => {
-                return Step::RetainSecret { version: secret.version.clone(), id: id.to_owned() };
+                let retain = Step::RetainSecret { version: secret.version.clone(), id: id.to_owned() };
+                return having_looked(observed, retain, clauses);
             }
             _ => {}
         }
@@ -89,10 +104,10 @@ fn let_go(observed: &Observed, keep: Option<&str>) -> Step {
     Step::RemoveFinalizer
 }
 
-/// Whether status speaks of no token and of no operation. Conditions tell nothing: they are written anew, by this very
-/// wait among others.
+/// Whether status speaks of no token, and of none that there was. Conditions tell nothing: they are written anew, by
+/// this very wait among others.
 fn is_blank(status: &KeyStatus) -> bool {
-    status.token.is_none() && status.operation.is_none() && status.last_rotation.is_none()
+    status.token.is_none() && status.last_rotation.is_none()
 }
 
 /// The token that outlives the resource: with `Retain`, the one whose value the Secret holds.

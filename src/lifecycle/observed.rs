@@ -1,6 +1,5 @@
 //! What was observed: everything that a decision may depend on.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,9 @@ pub struct Timing {
     pub list_lag: Duration,
     /// An operation's call is sent this soon after its intent was recorded, or never.
     pub send_within: Duration,
+    /// How long after it was asked for a resource or a Secret counts as read just now: a process may be stopped for any
+    /// time between two steps. A call that was sent in this time has arrived, or never will, within `recovery_wait`.
+    pub read_stands: Duration,
     /// How long a value in memory is tried to be written.
     pub write_patience: Duration,
 }
@@ -45,6 +47,7 @@ impl Timing {
             call_deadline,
             // Half a deadline again: the request may sit in a proxy after its sender has given up.
             recovery_wait: send_within + call_deadline + call_deadline / 2,
+            read_stands: send_within + call_deadline / 2,
             list_lag,
             send_within,
             write_patience: WRITE_PATIENCE,
@@ -57,7 +60,7 @@ impl Timing {
 pub struct ResourceView {
     /// Its resourceVersion.
     pub version: Version,
-    /// Read from the API server, or answered by it, in this pass and after the Secret.
+    /// Read from the API server, or answered by it, in this pass and after the Secret, no longer ago than reads stand.
     pub live: bool,
     /// `metadata.generation`.
     pub generation: i64,
@@ -82,7 +85,7 @@ pub enum SecretView {
     Unread,
     /// There is none.
     Absent {
-        /// Read from the API server in this pass.
+        /// Read from the API server in this pass, no longer ago than reads stand.
         live: bool,
     },
     /// It is somebody else's; nothing of it is changed.
@@ -102,7 +105,7 @@ pub enum SecretView {
 pub struct OurSecret {
     /// Its resourceVersion.
     pub version: Version,
-    /// Read from the API server in this pass.
+    /// Read from the API server in this pass, no longer ago than reads stand.
     pub live: bool,
     /// Whether an ownerReference makes the garbage collector remove it together with the resource.
     pub owned: bool,
@@ -127,10 +130,26 @@ pub struct Record {
     pub fence: Option<String>,
     /// The token with which it was retained, its resource being deleted.
     pub retained: Option<String>,
-    /// The uids that the resource has had, as in tags.
-    pub uids: BTreeSet<UidTag>,
+    /// The uids that the resource has had, as in tags, in the order of its lives.
+    pub uids: Vec<UidTag>,
     /// The value was taken out because the resource's state is `Revoked`.
     pub emptied: bool,
+}
+
+impl Record {
+    /// The lives up to the one with this uid; all of them, if the Secret doesn't know that one yet. What later ones have
+    /// isn't an earlier one's.
+    #[must_use]
+    pub fn lives_until(&self, uid: &UidTag) -> &[UidTag] {
+        let last = self.uids.iter().position(|life| life == uid);
+        last.map_or(&self.uids, |last| &self.uids[..=last])
+    }
+
+    /// Whether a later life than the one with this uid has taken the Secret up.
+    #[must_use]
+    pub fn is_outlived(&self, uid: &UidTag) -> bool {
+        self.lives_until(uid).len() < self.uids.len()
+    }
 }
 
 /// What the data of a Secret of ours say.
@@ -220,7 +239,7 @@ pub struct Observed {
 impl Observed {
     /// The tokens listed under the resource's tag: under its uid, or under one that it had in an earlier life.
     pub fn listed(&self) -> impl Iterator<Item = &Listed> {
-        let former = self.ours().map(|secret| &secret.record.uids);
+        let former = self.ours().map(|secret| secret.record.lives_until(&self.owner.uid));
         let at_place = self.listing.as_ref().map_or(&[][..], |listing| listing.at(&self.owner.place));
         at_place.iter().filter(move |listed| {
             let uid = &listed.tag.owner.uid;

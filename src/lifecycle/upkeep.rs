@@ -279,10 +279,14 @@ pub(super) fn blocked(observed: &Observed) -> Option<Step> {
 
 /// Whether the Secret holds a value that lives, as far as is known.
 fn holds_living_value(observed: &Observed) -> bool {
-    let operation = observed.resource.status.operation.as_ref();
-    // A rotation that is recorded, or whose outcome was never learned, may have killed the value.
-    let doubt = operation
-        .is_some_and(|operation| operation.value_in_doubt || operation.kind == OperationKind::Rotate);
+    let status = &observed.resource.status;
+    let doubt = match &status.operation {
+        // A rotation that is recorded, or whose outcome was never learned, may have killed the value.
+        Some(operation) => operation.value_in_doubt || operation.kind == OperationKind::Rotate,
+        // What lowered Ready may have been forgotten: a commit or a proof raises it again, not that something is waited
+        // for.
+        None => !status::is_ready(status),
+    };
     !doubt && holds_current_value(observed)
 }
 

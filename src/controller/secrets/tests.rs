@@ -290,13 +290,17 @@ fn a_resource_that_came_back_takes_the_secret_of_its_former_life() {
         };
         ours.record.uids
     };
-    assert_eq!(uids(&secret), [UidTag::new("former"), UidTag::new(&identity().uid)].into());
+    assert_eq!(
+        uids(&secret),
+        [UidTag::new(&identity().uid), UidTag::new("former")],
+        "in the order of its lives"
+    );
     let mut restored = patched(&secret, &json!({"metadata": {"annotations": {ours(key::UIDS): "former"}}}));
-    assert_eq!(uids(&restored), [UidTag::new("former")].into());
+    assert_eq!(uids(&restored), [UidTag::new("former")]);
     restored.metadata.owner_references = Some(vec![former.reference()]);
     let claimed =
         patched(&restored, &claim(&restored.metadata, &identity(), DeletionPolicy::Revoke, "again"));
-    assert_eq!(uids(&claimed), [UidTag::new("former"), UidTag::new(&identity().uid)].into());
+    assert_eq!(uids(&claimed), [UidTag::new("former"), UidTag::new(&identity().uid)]);
     assert_eq!(claimed.metadata.owner_references, Some(vec![identity().reference()]));
     let SecretView::Ours(seen) = observe(Some(&claimed), &identity(), KEY, Some(&plain())) else { panic!() };
     assert_eq!(seen.contents, Contents::Current);

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use super::decide;
 use super::desired::{Desired, InvalidSpec};
 use super::listing::Listing;
-use super::memory::{Captured, Life, Memory, Proof, ProofOf, Retry, Suspicion, TokenSeen, Trouble};
+use super::memory::{
+    Captured, Flight, Life, Memory, Proof, ProofOf, Retry, Stage, Suspicion, TokenSeen, Trouble,
+};
 use super::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
 use super::observed::{
     Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
@@ -624,6 +626,49 @@ fn deletion_of_a_token_that_no_list_shows_tries_the_value_before_it_lets_go() {
     let alive = alive.with(|o| o.memory.ending_seen = Some(at(930)));
     assert_eq!(alive.shown(), (false, "RevocationPending".to_owned(), false));
     assert_eq!(alive.listed(&[], 960).step(), Step::ReadSecret, "it is tried again with each list");
+}
+
+#[test]
+fn deletion_reads_the_resource_before_it_revokes() {
+    let case = || Case::minted().deleting().listed(&[("tok_1", true)], 960);
+    assert_eq!(case().step(), Step::Revoke { id: "tok_1".to_owned() });
+    assert_eq!(case().with(|o| o.resource.live = false).step(), Step::ReadResource);
+}
+
+/// What chaos found: a process was stopped amid a deletion, and by the time that it went on another resource of the same
+/// name had its Secret.
+#[test]
+fn deletion_leaves_alone_what_a_later_life_has() {
+    let later = Owner { uid: UidTag::new("later"), ..owner() };
+    let tag = Tag { owner: later.clone(), operation: OperationId::from_random([2; 10]) };
+    let case = Case::minted().deleting().secret(|secret| {
+        secret.record.uids = vec![UidTag::new("former"), owner().uid, later.uid.clone()];
+        secret.record.token.id = TokenId::parse("tok_2").unwrap();
+    });
+    let listed = |case: Case| {
+        case.with(|o| {
+            let tokens = [
+                (facts("tok_1"), false),
+                (TokenFacts { name: Some(tag.name("x", 63)), ..facts("tok_2") }, true),
+            ];
+            o.listing = Some(Arc::new(Listing::new(at(960), &owner().installation, tokens)));
+        })
+    };
+    assert_eq!(listed(case).step(), Step::RemoveFinalizer);
+}
+
+#[test]
+fn what_was_created_for_a_resource_that_is_gone_is_given_back_unless_its_next_life_has_it() {
+    let abandoned = Case::minted().operating(OperationKind::Create).with(|o| {
+        let operation = o.resource.status.operation.clone().unwrap();
+        let (captured, started) = (Captured::default(), at(990));
+        o.memory.flight =
+            Some(Flight { operation, captured, started, stage: Stage::Abandoned(facts("tok_1")) });
+    });
+    assert_eq!(abandoned.step(), Step::ReadSecret);
+    let read = abandoned.secret(|secret| secret.live = true);
+    assert_eq!(read.step(), Step::RevokeCreated { id: "tok_1".to_owned() });
+    assert_eq!(read.secret(|secret| secret.record.uids.push(UidTag::new("later"))).step(), Step::Drop);
 }
 
 #[test]

@@ -219,6 +219,9 @@ impl Canon {
     fn world(&mut self, world: &World) {
         self.byte(world.lists as u8);
         self.flag(world.misled);
+        self.flag(world.status_lost);
+        self.option(world.last.as_ref(), |canon, last| canon.code(last.life));
+        self.option(world.collected.as_deref(), Self::secret);
         self.list(world.tokens.iter().filter(|token| token.revoked.is_none()), |canon, token| {
             canon.token(&token.id);
             canon.name(&token.name);
@@ -358,6 +361,7 @@ impl Canon {
 
     /// What a process has in hand: its views, its flight, the latest list.
     fn hands(&mut self, world: &World, process: &Process, reach: Reach) {
+        self.code(process.life);
         self.flag(process.paused);
         let awake = process.is_awake(world);
         self.flag(awake);
@@ -395,8 +399,11 @@ impl Canon {
     }
 
     fn view(&mut self, world: &World, view: &View) {
-        self.flag(view.resource_live);
-        self.flag(view.secret_live);
+        // How long ago they were read decides while they count as read just now; time goes on by whole seconds.
+        for read in [view.resource_read, view.secret_read] {
+            let age = read.map(|read| self.now.since(read)).filter(|age| *age <= world.timing.read_stands);
+            self.option(age, |canon, age| canon.small(age.as_secs()));
+        }
         self.flag(view.data);
         self.flag(view.unread);
         let current = world.resource.as_ref().map(|resource| resource.version);

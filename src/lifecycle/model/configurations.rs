@@ -88,6 +88,8 @@ const DELETE_SECRET: Kind = Kind::Outside(Outside::DeleteSecret);
 const EDIT_SECRET: Kind = Kind::Outside(Outside::EditSecret);
 const WIPE: Kind = Kind::Outside(Outside::WipeStatus);
 const NEW_UID: Kind = Kind::Outside(Outside::NewUid);
+const AGAIN: Kind = Kind::Outside(Outside::MakeAgain);
+const AGAIN_AT_ONCE: Kind = Kind::Outside(Outside::MakeAgainAtOnce);
 const REVOKE_OLDEST: Kind = Kind::Outside(Outside::RevokeOldest);
 const REVOKE_NEWEST: Kind = Kind::Outside(Outside::RevokeNewest);
 const ROTATE: Kind = Kind::Outside(Outside::RotateElsewhere);
@@ -156,6 +158,12 @@ configurations! {
     status_is_lost_with_two_operators: TWO_READY, 2, 3, [(WIPE, 1), (RAISE, 1), (Kind::Pause, 1)];
     it_comes_back_under_a_new_uid: READY, 3, 5, [
         (NEW_UID, 1), (Kind::Crash, 1), (RAISE, 1), (DELETE, 1), (Kind::Late, 1), (DELETE_SECRET, 1)
+    ];
+    it_is_made_again_in_its_place: READY, 3, 5, [
+        (DELETE, 1), (AGAIN, 1), (AGAIN_AT_ONCE, 1), (RETAIN, 1), (Kind::Crash, 1), (Kind::Late, 1), (RAISE, 1)
+    ];
+    it_is_made_again_while_an_operator_sleeps: TWO_READY, 3, 4, [
+        (DELETE, 1), (RETAIN, 1), (AGAIN_AT_ONCE, 1), (Kind::Pause, 1)
     ];
     revoked_or_rotated_elsewhere: Configuration { hides_revoked: true, ..READY }, 3, 4, [
         (REVOKE_OLDEST, 1), (REVOKE_NEWEST, 1), (ROTATE, 1), (Kind::Deceit, 1), (RAISE, 1), (Kind::Lost, 1)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::lifecycle::token::TokenId;
-use crate::resources::{DeletionPolicy, DesiredState, KeyStatus};
+use crate::resources::{DeletionPolicy, DesiredState};
 
-use super::world::World;
+use super::world::{Resource, World};
 
 /// Something that happens from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,10 @@ pub(super) enum Outside {
     WipeStatus,
     /// The resource comes back from a backup: another uid, no status.
     NewUid,
+    /// The resource was let go, and one of its name is made again: after the garbage collector was there, or before it, so
+    /// that the new one finds the Secret.
+    MakeAgain,
+    MakeAgainAtOnce,
     /// A living token of ours is revoked in the console: the oldest, or the newest.
     RevokeOldest,
     RevokeNewest,
@@ -51,6 +55,8 @@ impl Outside {
         Self::DeleteRetaining,
         Self::WipeStatus,
         Self::NewUid,
+        Self::MakeAgain,
+        Self::MakeAgainAtOnce,
         Self::RevokeOldest,
         Self::RevokeNewest,
         Self::RotateElsewhere,
@@ -61,7 +67,14 @@ impl Outside {
 
     /// Whether it would change anything now.
     pub(super) fn is_possible(self, world: &World) -> bool {
-        let Some(resource) = &world.resource else { return false };
+        let Some(resource) = &world.resource else {
+            let may = world.last.as_ref().is_some_and(|last| last.life < 2);
+            return match self {
+                Self::MakeAgain => may,
+                Self::MakeAgainAtOnce => may && world.collected.is_some(),
+                _ => false,
+            };
+        };
         let secret = world.secret.is_some();
         let recorded = world.secret.as_ref().is_some_and(|secret| secret.record.is_some());
         let unmarked = world.secret.as_ref().is_some_and(|secret| !secret.edited && secret.value != 0);
@@ -74,8 +87,9 @@ impl Outside {
             Self::DeleteSecret | Self::AnnotateSecret => secret,
             Self::EditSecret => recorded && unmarked,
             Self::ForgeRecord => recorded,
-            Self::WipeStatus => resource.status != blank(),
-            Self::NewUid => !resource.deleting && resource.life < 2 && resource.status != blank(),
+            Self::WipeStatus => resource.status != World::blank(),
+            Self::NewUid => !resource.deleting && resource.life < 2 && resource.status != World::blank(),
+            Self::MakeAgain | Self::MakeAgainAtOnce => false,
             Self::RevokeOldest | Self::RotateElsewhere => living.next().is_some(),
             Self::RevokeNewest => living.nth(1).is_some(),
             Self::StateRevoked => resource.state == DesiredState::Active && !resource.deleting,
@@ -139,23 +153,35 @@ impl Outside {
             }),
             Self::WipeStatus => {
                 lose_status(world);
-                world.edit(|resource| resource.status = blank());
+                world.edit(|resource| resource.status = World::blank());
             }
             Self::NewUid => {
                 lose_status(world);
                 let version = world.bump();
-                let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
-                let remembers =
-                    |life: usize| record.is_some_and(|record| record.uids.contains(&World::owner(life).uid));
-                let life = world.resource.as_ref().map_or(0, |resource| resource.life);
-                let forgotten = (0..=life).filter(|life| !remembers(*life)).map(|life| 1 << life);
-                world.forgotten |= forgotten.sum::<u8>();
                 if let Some(resource) = &mut world.resource {
                     let resource = Arc::make_mut(resource);
                     resource.version = version;
                     resource.life += 1;
-                    resource.status = blank();
+                    resource.status = World::blank();
                 }
+                world.forget_lives();
+            }
+            Self::MakeAgain | Self::MakeAgainAtOnce => {
+                // One for the new resource, and one more where it finds a value that can't be proved.
+                world.allowed += 1 + u64::from(self == Self::MakeAgainAtOnce || world.secret.is_some());
+                let collected = world.collected.take();
+                if self == Self::MakeAgainAtOnce {
+                    world.secret = collected;
+                }
+                let version = world.bump();
+                world.resource = world.last.take().map(|last| {
+                    Arc::new(Resource { version, life: last.life + 1, ..World::first().clone() })
+                });
+                world.forget_lives();
+                // Whoever deleted the former one gave up its token, until the new one says that it is ready with it.
+                world.in_use = None;
+                world.retained = None;
+                world.reported = false;
             }
             Self::RevokeOldest | Self::RevokeNewest => {
                 world.allowed += 1;
@@ -197,13 +223,10 @@ impl Outside {
     }
 }
 
-fn blank() -> KeyStatus {
-    KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() }
-}
-
 /// With status goes what it said of an operation: one more mint for its unknown outcome, and one if the value can't be
 /// proved.
 fn lose_status(world: &mut World) {
     let recorded = world.resource.as_ref().is_some_and(|resource| resource.status.operation.is_some());
     world.allowed += 1 + u64::from(recorded);
+    world.status_lost = true;
 }

@@ -8,6 +8,7 @@ use crate::lifecycle::decide::decide_under;
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::listing::Listing;
 use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Rendered, Retry, Trouble};
+use crate::lifecycle::naming::UidTag;
 use crate::lifecycle::observed::{
     Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
 };
@@ -18,7 +19,7 @@ use crate::resources::{
     AdoptSpec, DeletionPolicy, DesiredState, OperationKind, OperationReason, RotationSpec, SpecParts,
 };
 
-use super::world::{ADOPTED, GRACE, InFlight, Lists, Resource, Secret, World};
+use super::world::{ADOPTED, GRACE, InFlight, Lists, Resource, Secret, Token, World};
 
 /// What goes wrong with one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,7 @@ impl Protocol {
             "proof_of_life" => &mut clauses.proof_of_life,
             "grace_by_both_clocks" => &mut clauses.grace_by_both_clocks,
             "deletion_waits" => &mut clauses.deletion_waits,
+            "deletion_looks" => &mut clauses.deletion_looks,
             "secret_first" => &mut self.secret_first,
             "status_fenced" => &mut self.status_fenced,
             "lists_come_first" => &mut self.lists_come_first,
@@ -100,6 +102,8 @@ impl Protocol {
 #[derive(Clone, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct Process {
+    /// Of which of the resource's lives its memory is.
+    pub life: usize,
     pub memory: Memory,
     pub listing: Option<Arc<Listing>>,
     /// The latest list was taken note of.
@@ -130,9 +134,10 @@ pub(super) struct Asleep {
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct View {
     pub resource: Arc<Resource>,
-    pub resource_live: bool,
+    /// When the resource was read, or answered, in this pass.
+    pub resource_read: Option<Monotonic>,
     pub secret: Option<Arc<Secret>>,
-    pub secret_live: bool,
+    pub secret_read: Option<Monotonic>,
     /// The Secret's data were read in this pass, or written by it.
     pub data: bool,
     /// Nothing is known of the Secret.
@@ -145,14 +150,14 @@ impl View {
             return SecretView::Unread;
         }
         match self.secret.as_deref() {
-            None => SecretView::Absent { live: self.secret_live },
+            None => SecretView::Absent { live: self.secret_read.is_some() },
             Some(Secret { version, record: None, .. }) => SecretView::Foreign {
                 owner: "nobody".to_owned(),
-                unclaimed: (self.secret_live && self.data).then(|| version.to_string()),
+                unclaimed: (self.secret_read.is_some() && self.data).then(|| version.to_string()),
             },
             Some(Secret { version, record: Some(record), edited, .. }) => SecretView::Ours(OurSecret {
                 version: version.to_string(),
-                live: self.secret_live,
+                live: self.secret_read.is_some(),
                 owned: false,
                 record: record.clone(),
                 contents: match (self.data, edited) {
@@ -211,6 +216,16 @@ impl Process {
             self.cache.clone_from(&fresh);
             self.view = stale.or(fresh);
         }
+        // Another life is another key, of which nothing is known yet; what is held of the former one is given back first.
+        if let Some(view) = self.view.as_ref().filter(|view| view.resource.life != self.life) {
+            if self.memory.flight.is_some() {
+                self.view = None;
+            } else {
+                self.life = view.resource.life;
+                self.memory = Memory::default();
+            }
+        }
+        self.age(world);
         let Some(view) = self.view.clone() else {
             if fault == Fault::CrashBefore {
                 self.crash();
@@ -239,7 +254,13 @@ impl Process {
     fn bereaved(&mut self, world: &mut World) -> Option<Step> {
         let flight = self.memory.flight.take()?;
         let facts = flight.stage.facts()?;
-        (flight.operation.kind == OperationKind::Create).then(|| world.revoke(facts.id.as_str()));
+        let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        let outlived = record.is_some_and(|record| {
+            record.token.id == facts.id && record.is_outlived(&World::owner(self.life).uid)
+        });
+        if flight.operation.kind == OperationKind::Create && !outlived {
+            world.give_back(facts.id.as_str(), self.life);
+        }
         self.value = None;
         Some(Step::Drop)
     }
@@ -249,11 +270,11 @@ impl Process {
         let secret = world.secret.clone();
         Some(View {
             resource,
-            resource_live: false,
+            resource_read: None,
             // A Secret of people's isn't watched.
             unread: secret.as_ref().is_some_and(|secret| secret.record.is_none()),
             secret,
-            secret_live: false,
+            secret_read: None,
             data: false,
         })
     }
@@ -261,17 +282,33 @@ impl Process {
     fn see(&mut self, world: &World) {
         if let Some(view) = &mut self.view {
             view.secret.clone_from(&world.secret);
-            view.secret_live = true;
+            view.secret_read = Some(world.now().mono);
             view.data = true;
             view.unread = false;
+        }
+    }
+
+    /// What was read longer ago than reads stand doesn't count as read just now any more.
+    fn age(&mut self, world: &World) {
+        let old = |read: Option<Monotonic>| {
+            read.is_some_and(|read| world.now().mono.since(read) > world.timing.read_stands)
+        };
+        if let Some(view) = &mut self.view {
+            if old(view.resource_read) {
+                view.resource_read = None;
+            }
+            if old(view.secret_read) {
+                view.secret_read = None;
+                view.data = false;
+            }
         }
     }
 
     /// What was read so far doesn't count as read just now any more.
     fn demote(&mut self) {
         if let Some(view) = &mut self.view {
-            view.resource_live = false;
-            view.secret_live = false;
+            view.resource_read = None;
+            view.secret_read = None;
             view.data = false;
         }
     }
@@ -316,7 +353,7 @@ impl Process {
             name_limit: 63,
             resource: ResourceView {
                 version: resource.version.to_string(),
-                live: view.resource_live,
+                live: view.resource_read.is_some(),
                 generation: resource.generation,
                 deleting: resource.deleting,
                 finalizer: resource.finalizer,
@@ -369,13 +406,26 @@ impl Process {
     fn refresh_resource(&mut self, world: &World) {
         let holds = self.memory.flight.as_ref().is_some_and(|flight| flight.stage.facts().is_some());
         match (&mut self.view, &world.resource) {
-            (Some(view), Some(resource)) => {
+            (Some(view), Some(resource)) if view.resource.life == resource.life => {
                 view.resource = resource.clone();
-                view.resource_live = true;
+                view.resource_read = Some(world.now().mono);
             }
-            (Some(_), None) if holds => self.memory.learn(Outcome::Abandoned, world.now().mono),
+            (Some(_), _) if holds => self.memory.learn(Outcome::Abandoned, world.now().mono),
             _ => self.view = None,
         }
+    }
+
+    /// The tokens that the latest list lacks because it lags.
+    fn too_new<'a>(&self, world: &'a World) -> impl Iterator<Item = &'a Token> {
+        let listing = self.listing.clone();
+        let as_of = listing.as_ref().map(|listing| {
+            let lag = world.timing.list_lag;
+            listing.begun.0.saturating_sub(lag).as_secs()
+        });
+        world.tokens.iter().filter(move |token| {
+            let shown = |listing: &Arc<Listing>| listing.all().any(|it| it.facts.id.as_str() == token.id);
+            as_of.is_some_and(|as_of| token.created >= as_of) && !listing.as_ref().is_some_and(shown)
+        })
     }
 
     fn end_pass(&mut self) {
@@ -434,13 +484,13 @@ impl Process {
             Step::ReadSecret => {
                 self.see(world);
                 if let Some(view) = &mut self.view {
-                    view.resource_live = false;
+                    view.resource_read = None;
                 }
                 self.memory.learn(Outcome::SecretRead, now);
             }
             Step::ReadResource => {
                 self.refresh_resource(world);
-                if world.resource.is_some() {
+                if self.view.is_some() && world.resource.is_some() {
                     self.memory.learn(Outcome::ResourceRead, now);
                 }
             }
@@ -550,7 +600,7 @@ impl Process {
                 let former = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
                 let mut uids = former.map(|record| record.uids.clone()).unwrap_or_default();
                 let life = self.view.as_ref().map_or(0, |view| view.resource.life);
-                uids.insert(World::owner(life).uid);
+                live_on(&mut uids, life);
                 world.secret = Some(Arc::new(Secret {
                     version: new,
                     record: Some(Record {
@@ -638,7 +688,7 @@ impl Process {
                 let life = self.view.as_ref().map_or(0, |view| view.resource.life);
                 let claimed = self.patch(world, version, |secret| {
                     if let Some(record) = &mut secret.record {
-                        record.uids.insert(World::owner(life).uid);
+                        live_on(&mut record.uids, life);
                         record.retained = None;
                         record.fence = None;
                     }
@@ -688,7 +738,7 @@ impl Process {
                 }
             }
             Step::RevokeCreated { id } => {
-                world.revoke(id);
+                world.give_back(id, self.life);
                 if !lost {
                     self.memory.learn(Outcome::Dropped, now);
                     self.value = None;
@@ -723,9 +773,14 @@ impl Process {
                     if resource.status.last_rotation.is_some() {
                         world.unremembered.extend(calls);
                     }
+                    if world.status_lost {
+                        let too_new: Vec<_> = self.too_new(world).map(|token| token.name.clone()).collect();
+                        world.unremembered.extend(too_new);
+                    }
+                    world.last = Some(Arc::clone(&resource));
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.
-                        DeletionPolicy::Revoke => world.secret = None,
+                        DeletionPolicy::Revoke => world.collected = world.secret.take(),
                         // What an unfinished operation had committed is named by the Secret alone.
                         DeletionPolicy::Retain => {
                             world.reported = world.secret.is_none();
@@ -738,4 +793,11 @@ impl Process {
             }
         }
     }
+}
+
+/// The resource's lives, the latest last.
+fn live_on(uids: &mut Vec<UidTag>, life: usize) {
+    let uid = World::owner(life).uid;
+    uids.retain(|former| *former != uid);
+    uids.push(uid);
 }

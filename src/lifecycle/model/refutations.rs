@@ -13,6 +13,8 @@ use super::state::Kind;
 
 const RAISE: Kind = Kind::Outside(Outside::RaiseGeneration);
 const DELETE: Kind = Kind::Outside(Outside::Delete);
+const RETAIN: Kind = Kind::Outside(Outside::DeleteRetaining);
+const AGAIN: Kind = Kind::Outside(Outside::MakeAgain);
 const DELETE_SECRET: Kind = Kind::Outside(Outside::DeleteSecret);
 const EDIT_SECRET: Kind = Kind::Outside(Outside::EditSecret);
 const ANNOTATE_SECRET: Kind = Kind::Outside(Outside::AnnotateSecret);
@@ -71,6 +73,8 @@ refutations! {
     h3b_a_sweeper_amidst_an_operation: "H3b", ["sweeper_waits"], TWO, 3,
         [(Kind::Pause, 1), (Kind::Deceit, 1), (Kind::List, 1)];
     h4a_deletion_does_not_wait: "H4a", ["deletion_waits"], NEW, 2, [(Kind::Crash, 1), (DELETE, 1)];
+    deletion_by_a_cache: "deletion", ["deletion_looks"], TWO_READY, 4,
+        [(DELETE, 1), (RETAIN, 1), (AGAIN, 1), (Kind::Pause, 1)];
     h5a_a_status_write_that_is_not_fenced: "H5a", ["status_fenced"], TWO, 1, [(Kind::Pause, 1)];
     h6a_a_rotation_that_keeps_ready: "H6a", ["rotation_lowers_ready"], READY, 1, [(RAISE, 1)];
     h7a_a_rebuild_without_proof: "H7a", ["restore_proves"], READY, 3,

@@ -98,6 +98,10 @@ pub(super) struct World {
     pub versions: u64,
     pub resource: Option<Arc<Resource>>,
     pub secret: Option<Arc<Secret>>,
+    /// The resource as it was let go, while it isn't made again.
+    pub last: Option<Arc<Resource>>,
+    /// The Secret that the garbage collector removes, until somebody may have taken it up.
+    pub collected: Option<Arc<Secret>>,
     pub tokens: Vec<Token>,
     pub in_flight: Vec<InFlight>,
     /// O7: a rotation gives its token a new id.
@@ -111,9 +115,12 @@ pub(super) struct World {
     pub misled: bool,
     /// Lives that are over and that no Secret remembers, a bit each.
     pub forgotten: u8,
-    /// Names of tokens whose calls were on their way when the resource was let go, and of which nothing told: status
-    /// was lost, and a later operation stood in it since (like review, H4e). They are orphans that are reported.
+    /// Names of tokens whose calls were on their way when the resource was let go, or that the list was too old for, and
+    /// of which nothing told: status was lost, and a later operation stood in it since (like review, H4e). They are
+    /// orphans that are reported.
     pub unremembered: Vec<String>,
+    /// Status was lost at some time.
+    pub status_lost: bool,
     /// So many tokens there were when the state became Active again.
     pub doomed: usize,
     /// How far the wall clock was set forward.
@@ -147,20 +154,6 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let timing = Timing::new(Duration::from_secs(10), Duration::from_secs(15));
-        let resource = Resource {
-            version: 1,
-            life: 0,
-            generation: 1,
-            asked: 0,
-            deleting: false,
-            finalizer: false,
-            policy: DeletionPolicy::Revoke,
-            suspend: false,
-            state: DesiredState::Active,
-            adopt: None,
-            changes: ExternalChangePolicy::Replace,
-            status: KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() },
-        };
         let somebody = Tag {
             owner: Owner {
                 uid: UidTag::new("another"),
@@ -183,8 +176,10 @@ impl World {
             clock: 1_000,
             instant: 0,
             versions: 1,
-            resource: Some(Arc::new(resource)),
+            resource: Some(Arc::new(Self::first())),
             secret: None,
+            last: None,
+            collected: None,
             tokens: vec![foreign],
             in_flight: Vec::new(),
             new_id_on_rotate: false,
@@ -194,6 +189,7 @@ impl World {
             misled: false,
             forgotten: 0,
             unremembered: Vec::new(),
+            status_lost: false,
             doomed: 0,
             jumped: 0,
             timing,
@@ -210,6 +206,39 @@ impl World {
             reported: false,
             writes: 0,
         }
+    }
+
+    /// A resource that was made just now.
+    pub(super) fn first() -> Resource {
+        Resource {
+            version: 1,
+            life: 0,
+            generation: 1,
+            asked: 0,
+            deleting: false,
+            finalizer: false,
+            policy: DeletionPolicy::Revoke,
+            suspend: false,
+            state: DesiredState::Active,
+            adopt: None,
+            changes: ExternalChangePolicy::Replace,
+            status: Self::blank(),
+        }
+    }
+
+    /// Status before anybody has written it.
+    pub(super) fn blank() -> KeyStatus {
+        KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() }
+    }
+
+    /// Takes note of the lives that are over and that the Secret doesn't remember.
+    pub(super) fn forget_lives(&mut self) {
+        let record = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        let remembers =
+            |life: usize| record.is_some_and(|record| record.uids.contains(&Self::owner(life).uid));
+        let life = self.resource.as_ref().map_or(0, |resource| resource.life);
+        let forgotten = (0..life).filter(|life| !remembers(*life)).map(|life| 1 << life);
+        self.forgotten |= forgotten.sum::<u8>();
     }
 
     /// A token that people made is to be taken over.
@@ -470,6 +499,18 @@ impl World {
         if early.is_some() {
             self.violate(format!("I3: {id} was revoked before its grace was over"));
         }
+    }
+
+    /// A process of an earlier life gives back what it created. No life has said that it is ready with it.
+    pub(super) fn give_back(&mut self, id: &str, life: usize) {
+        let later = self.resource.as_ref().is_some_and(|resource| {
+            resource.life > life && resource.status.token.as_ref().is_none_or(|token| token.id != id)
+        });
+        if later {
+            self.in_use.take_if(|used| used == id);
+            self.replaced.retain(|(old, ..)| old != id);
+        }
+        self.revoke(id);
     }
 
     /// A value is written into the Secret. Where somebody deleted the Secret, nothing fences the first write of a slow
