@@ -785,7 +785,10 @@ impl Process {
                         DeletionPolicy::Retain => {
                             world.reported = world.secret.is_none();
                             let named = resource.status.token.as_ref().map(|token| token.id.clone());
-                            world.retained = world.retained.take().or(named);
+                            let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
+                            // A former life may have retained it already.
+                            let marked = record.and_then(|record| record.retained.clone());
+                            world.retained = world.retained.take().or(named).or(marked);
                         }
                     }
                 }
