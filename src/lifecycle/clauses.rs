@@ -23,8 +23,8 @@ pub(super) struct Clauses {
     pub(super) sweeper_names: bool,
     /// The sweeper stands still while an operation is recorded (review, H3b).
     pub(super) sweeper_waits: bool,
-    /// The Secret is fenced before a token that nobody names is named (review, H3d).
-    pub(super) sweeper_fences: bool,
+    /// The Secret is fenced before a token is named or revoked that it never held (review, H3d).
+    pub(super) fences: bool,
     /// A lost status is rebuilt once what was under way can no longer arrive (review, H7b).
     pub(super) restore_waits: bool,
     /// A lost status is rebuilt around a value that was proved to live (review, H7a).
@@ -53,7 +53,7 @@ impl Clauses {
         sweeps: true,
         sweeper_names: true,
         sweeper_waits: true,
-        sweeper_fences: true,
+        fences: true,
         restore_waits: true,
         restore_proves: true,
         absence_settles: true,

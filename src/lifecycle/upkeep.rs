@@ -431,6 +431,14 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     if !names_current || secret.contents == Contents::Changed {
         return Step::Rest { until: timer };
     }
+    // A slow process may still hold a value that it made, and be about to write it over the one in use: it can't once
+    // the Secret has another version. What the Secret held before was written, and can't be written once more.
+    let record = &secret.record;
+    let fenced = [record.fence.as_deref(), record.replaced.as_deref()].contains(&Some(id.as_str()));
+    let fence = Step::FenceSecret { version: secret.version.clone(), id: id.clone() };
+    if due.is_some() && clauses.fences && !fenced {
+        return if observed.verified(id) { fence } else { look_for(observed, id) };
+    }
     if !observed.resource.live {
         return Step::ReadResource;
     }
@@ -440,8 +448,8 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     if !status::is_ready(status) || status.superseded.len() + 2 > MAX_SUPERSEDED {
         return Step::Rest { until: timer };
     }
-    if clauses.sweeper_fences && secret.record.fence.as_deref() != Some(id.as_str()) {
-        return Step::FenceSecret { version: secret.version.clone(), id: id.clone() };
+    if clauses.fences && !fenced {
+        return fence;
     }
     let mut claimed = status.clone();
     let prefix = observed.listed_here(id).and_then(|listed| listed.facts.prefix);

@@ -474,8 +474,17 @@ fn a_superseded_token_is_revoked_after_its_grace_upon_live_reads() {
     let due = || Case::minted().superseding("tok_0", 800, 700).listed(&ids, 900);
     assert_eq!(due().step(), Step::ReadSecret);
     let read = |secret: &mut OurSecret| (secret.live, secret.contents) = (true, Contents::Current);
-    assert_eq!(due().secret(read).with(|o| o.resource.live = false).step(), Step::ReadResource);
-    assert_eq!(due().secret(read).step(), Step::Revoke { id: "tok_0".to_owned() });
+    assert_eq!(
+        due().secret(read).step(),
+        Step::FenceSecret { version: "5".to_owned(), id: "tok_0".to_owned() }
+    );
+    let fenced = |secret: &mut OurSecret| secret.record.fence = Some("tok_0".to_owned());
+    let held_before = |secret: &mut OurSecret| secret.record.replaced = Some("tok_0".to_owned());
+    for safe in [fenced, held_before] {
+        let case = || due().secret(read).secret(safe);
+        assert_eq!(case().with(|o| o.resource.live = false).step(), Step::ReadResource);
+        assert_eq!(case().step(), Step::Revoke { id: "tok_0".to_owned() });
+    }
 }
 
 #[test]

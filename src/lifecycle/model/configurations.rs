@@ -5,8 +5,8 @@ use crate::resources::{AdoptedValue, ExternalChangePolicy};
 use super::explore::{Report, explore, settled};
 use super::outside::Outside;
 use super::process::{Process, Protocol};
-use super::state::{Budget, Kind, State};
-use super::world::World;
+use super::state::{Action, Budget, Kind, State};
+use super::world::{Lists, World};
 
 /// Bounds of an exploration.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Configuration {
     pub operators: usize,
     /// The key is ready at the start; otherwise it is new.
     pub ready: bool,
+    /// What has happened before.
+    pub before: &'static [Action],
     /// How often each may happen.
     pub kinds: &'static [(Kind, u8)],
     /// How many of them may happen in all.
@@ -36,6 +38,7 @@ impl Configuration {
         name: "base",
         operators: 1,
         ready: false,
+        before: &[],
         kinds: &[],
         total: 0,
         loose: false,
@@ -60,7 +63,11 @@ impl Configuration {
             processes: vec![Process::default(); self.operators],
             budget: Budget::new(self.kinds, self.total),
         };
-        if self.ready { settled(state, protocol) } else { state }
+        let mut state = if self.ready { settled(state, protocol) } else { state };
+        for action in self.before {
+            state.happen(*action, protocol);
+        }
+        state
     }
 
     /// Explores at most `most` states.
@@ -90,6 +97,7 @@ const WIPE: Kind = Kind::Outside(Outside::WipeStatus);
 const NEW_UID: Kind = Kind::Outside(Outside::NewUid);
 const AGAIN: Kind = Kind::Outside(Outside::MakeAgain);
 const AGAIN_AT_ONCE: Kind = Kind::Outside(Outside::MakeAgainAtOnce);
+const SUSPEND: Kind = Kind::Outside(Outside::ToggleSuspend);
 const REVOKE_OLDEST: Kind = Kind::Outside(Outside::RevokeOldest);
 const REVOKE_NEWEST: Kind = Kind::Outside(Outside::RevokeNewest);
 const ROTATE: Kind = Kind::Outside(Outside::RotateElsewhere);
@@ -101,6 +109,14 @@ const NEW: Configuration = Configuration::BASE;
 const READY: Configuration = Configuration { ready: true, ..NEW };
 const TWO: Configuration = Configuration { operators: 2, ..NEW };
 const TWO_READY: Configuration = Configuration { operators: 2, ..READY };
+
+/// Lists showed nothing for a while, and then a rotation is asked for: as the token isn't listed, another one is made.
+pub(super) const UNLISTED_AND_RAISED: &[Action] = &[
+    Action::Lists(Lists::Empty),
+    Action::Tick,
+    Action::Lists(Lists::True),
+    Action::Outside(Outside::RaiseGeneration),
+];
 
 /// The protocol as it ships keeps its invariants within a configuration, all of which is explored.
 fn holds(configuration: Configuration) {
@@ -164,6 +180,9 @@ configurations! {
     ];
     it_is_made_again_while_an_operator_sleeps: TWO_READY, 3, 4, [
         (DELETE, 1), (RETAIN, 1), (AGAIN_AT_ONCE, 1), (Kind::Pause, 1)
+    ];
+    a_new_token_is_made_though_the_old_one_lives: Configuration { before: UNLISTED_AND_RAISED, ..TWO_READY }, 3, 4, [
+        (Kind::Pause, 1), (Kind::Refused, 1), (SUSPEND, 1), (Kind::Crash, 1)
     ];
     revoked_or_rotated_elsewhere: Configuration { hides_revoked: true, ..READY }, 3, 4, [
         (REVOKE_OLDEST, 1), (REVOKE_NEWEST, 1), (ROTATE, 1), (Kind::Deceit, 1), (RAISE, 1), (Kind::Lost, 1)

@@ -76,7 +76,7 @@ impl Protocol {
             "sweeps" => &mut clauses.sweeps,
             "sweeper_names" => &mut clauses.sweeper_names,
             "sweeper_waits" => &mut clauses.sweeper_waits,
-            "sweeper_fences" => &mut clauses.sweeper_fences,
+            "fences" => &mut clauses.fences,
             "restore_waits" => &mut clauses.restore_waits,
             "restore_proves" => &mut clauses.restore_proves,
             "absence_settles" => &mut clauses.absence_settles,

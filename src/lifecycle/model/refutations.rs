@@ -6,7 +6,7 @@
 //! - **H10a** (recovery rotates what pods have mounted): the same clause as H1, and a rotation isn't a revocation.
 //! - **H10b** (a first write that nothing fences, after the Secret was deleted): it happens in what ships too, and heals.
 
-use super::configurations::Configuration;
+use super::configurations::{Configuration, UNLISTED_AND_RAISED};
 use super::outside::Outside;
 use super::process::Protocol;
 use super::state::Kind;
@@ -15,6 +15,7 @@ const RAISE: Kind = Kind::Outside(Outside::RaiseGeneration);
 const DELETE: Kind = Kind::Outside(Outside::Delete);
 const RETAIN: Kind = Kind::Outside(Outside::DeleteRetaining);
 const AGAIN: Kind = Kind::Outside(Outside::MakeAgain);
+const SUSPEND: Kind = Kind::Outside(Outside::ToggleSuspend);
 const DELETE_SECRET: Kind = Kind::Outside(Outside::DeleteSecret);
 const EDIT_SECRET: Kind = Kind::Outside(Outside::EditSecret);
 const ANNOTATE_SECRET: Kind = Kind::Outside(Outside::AnnotateSecret);
@@ -72,6 +73,9 @@ refutations! {
         [(DELETE_SECRET, 1), (Kind::Stale, 1), (Kind::List, 1)];
     h3b_a_sweeper_amidst_an_operation: "H3b", ["sweeper_waits"], TWO, 3,
         [(Kind::Pause, 1), (Kind::Deceit, 1), (Kind::List, 1)];
+    h3d_nothing_fences_a_slow_process: "H3d", ["fences"],
+        Configuration { before: UNLISTED_AND_RAISED, ..TWO_READY }, 3,
+        [(Kind::Pause, 1), (Kind::Refused, 1), (SUSPEND, 1)];
     h4a_deletion_does_not_wait: "H4a", ["deletion_waits"], NEW, 2, [(Kind::Crash, 1), (DELETE, 1)];
     deletion_by_a_cache: "deletion", ["deletion_looks"], TWO_READY, 4,
         [(DELETE, 1), (RETAIN, 1), (AGAIN, 1), (Kind::Pause, 1)];
@@ -90,11 +94,4 @@ refutations! {
         [(EDIT_SECRET, 1), (Kind::Outside(Outside::ClockForward), 1), (Kind::List, 1)];
     a_list_that_is_newer_than_what_was_read: "lists", ["lists_come_first"], TWO_READY, 4,
         [(Kind::Outside(Outside::StateRevoked), 1), (Kind::Outside(Outside::StateActive), 1), (Kind::Pause, 1), (Kind::List, 1)];
-}
-
-#[test]
-#[ignore = "its trace is long: make explore"]
-fn h3d_a_sweeper_without_a_fence() {
-    const KINDS: &[(Kind, u8)] = &[(RAISE, 1), (Kind::Pause, 1), (Kind::Refused, 1), (Kind::Deceit, 1)];
-    refuted("H3d", &["sweeper_fences"], TWO_READY, 4, KINDS);
 }

@@ -535,15 +535,17 @@ impl World {
         }
     }
 
-    /// Ready over the value of another token than before: from now on workloads use that one.
+    /// Ready over another token than before: from now on workloads use that one, unless the Secret holds yet another's.
     fn note_use(&mut self) {
-        let ready = self.resource.as_ref().is_some_and(|resource| is_ready(&resource.status));
-        let held = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
-        if let Some(record) = held.filter(|_| ready)
-            && self.in_use.as_deref() != Some(record.token.id.as_str())
-            && self.resource.as_ref().and_then(|r| r.status.token.as_ref()).map(|token| token.id.as_str())
-                == Some(record.token.id.as_str())
-            && let Some(old) = self.in_use.replace(record.token.id.as_str().to_owned())
+        let record = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        let Some(resource) = self.resource.as_ref().filter(|resource| is_ready(&resource.status)) else {
+            return;
+        };
+        if let Some(token) = &resource.status.token
+            && resource.status.operation.is_none()
+            && self.in_use.as_ref() != Some(&token.id)
+            && record.is_none_or(|record| record.token.id.as_str() == token.id)
+            && let Some(old) = self.in_use.replace(token.id.clone())
         {
             self.replaced.push((old, self.clock, false));
         }
