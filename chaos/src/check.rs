@@ -15,7 +15,7 @@ use kube::api::Api;
 use crate::kinds::{RETAINED, annotation, is_true, secret_key, status, value};
 use crate::people::FORGED;
 use crate::record::{Life, effects};
-use crate::search;
+use crate::search::Search;
 use crate::settle::Settled;
 use crate::snapshot::{Keys, Secrets, place};
 use crate::stage::Stage;
@@ -231,9 +231,9 @@ async fn exposed(stage: &Stage) -> Result<Vec<String>> {
     texts.push(("an object".into(), objects));
     let metadata: Vec<_> = Secrets::read(stage).await?.0.into_iter().map(|secret| secret.metadata).collect();
     texts.push(("a Secret's metadata".into(), serde_json::to_string(&metadata)?));
-    let values = stage.record().values.clone();
+    let search = Search::new(&stage.record().values)?;
     let found = texts.iter().flat_map(|(place, text)| {
-        search::values(text, &values).into_iter().map(move |what| format!("{place}: {what}"))
+        search.values(text).into_iter().map(move |what| format!("{place}: {what}"))
     });
     Ok(found.collect())
 }

@@ -147,7 +147,7 @@ pub(crate) async fn before_revocations(stage: &Stage, gate: u64, stop: &Cancella
 }
 
 /// Which of some tokens a Secret holds whose resource isn't being deleted. The Secrets are read first: a resource that isn't being
-/// deleted afterwards wasn't when they were.
+/// deleted afterwards wasn't when they were. Of a call whose caller has gone, what it was to revoke may be dead since.
 async fn in_use(stage: &Stage, tokens: &[String]) -> Result<Vec<String>> {
     let secrets = Secrets::read(stage).await?;
     let keys = Keys::read(stage).await?;
@@ -160,7 +160,8 @@ async fn in_use(stage: &Stage, tokens: &[String]) -> Result<Vec<String>> {
                 .of(key)
                 .and_then(|secret| annotation(secret, UIDS))
                 .is_some_and(|uids| uids.contains(uid));
-            (ours && tokens.iter().any(|token| token == held)).then(|| {
+            let lives = || stage.emulator.tokens().iter().any(|token| token.id == held && token.is_alive());
+            (ours && tokens.iter().any(|token| token == held) && lives()).then(|| {
                 format!("I3: {held} was to be revoked while the Secret of {} held it", place(*kind, key))
             })
         })

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use aho_corasick::AhoCorasick;
+use anyhow::Result;
 use k8s_openapi::ByteString;
 
 /// How values begin.
@@ -16,27 +18,44 @@ const TELLING: usize = 8;
 /// How much of a known value is looked for, without its beginning, which may be shown: 24 of 40 random characters.
 const TAIL: usize = 24;
 
-/// What is found in a text, without the value itself: this is printed.
-pub(crate) fn values(text: &str, known: &BTreeSet<String>) -> Vec<String> {
-    let mut found = Vec::new();
-    for mark in marks() {
-        let shown = if mark == MARK { SHOWN } else { base64_length(SHOWN) };
-        for (at, _) in text.match_indices(&mark) {
-            let rest = text[at + mark.len()..]
-                .bytes()
-                .take_while(|b| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/');
-            if rest.count() > shown + TELLING {
-                found.push(format!("something that looks like a value, at byte {at}"));
+/// Looks for values in texts.
+pub(crate) struct Search {
+    /// The beginning of a value as text, and as base64 wherever it begins in what was encoded.
+    marks: Vec<String>,
+    /// Ends of the known values, and the values as base64: two patterns each.
+    known: AhoCorasick,
+    number: usize,
+}
+
+impl Search {
+    /// Looks for these values, and for whatever looks like one.
+    pub(crate) fn new(known: &BTreeSet<String>) -> Result<Self> {
+        let patterns = known.iter().flat_map(|value| {
+            let tail = &value[value.len().saturating_sub(TAIL)..];
+            [tail.to_owned(), base64(value.as_bytes())]
+        });
+        Ok(Self { marks: marks(), known: AhoCorasick::new(patterns)?, number: known.len() })
+    }
+
+    /// What is found in a text, without the value itself: this is printed.
+    pub(crate) fn values(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for mark in &self.marks {
+            let shown = if mark == MARK { SHOWN } else { base64_length(SHOWN) };
+            for (at, _) in text.match_indices(mark.as_str()) {
+                let rest = text[at + mark.len()..]
+                    .bytes()
+                    .take_while(|b| b.is_ascii_alphanumeric() || *b == b'+' || *b == b'/');
+                if rest.count() > shown + TELLING {
+                    found.push(format!("something that looks like a value, at byte {at}"));
+                }
             }
         }
+        let numbers: BTreeSet<usize> =
+            self.known.find_overlapping_iter(text).map(|it| it.pattern().as_usize() / 2).collect();
+        found.extend(numbers.into_iter().map(|number| format!("value {number} of {}", self.number)));
+        found
     }
-    for (number, value) in known.iter().enumerate() {
-        let tail = &value[value.len().saturating_sub(TAIL)..];
-        if text.contains(tail) || text.contains(&base64(value.as_bytes())) {
-            found.push(format!("value {number} of {}", known.len()));
-        }
-    }
-    found
 }
 
 /// The mark as text, and as base64 wherever it begins in what was encoded.
@@ -66,6 +85,10 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn values(text: &str, known: &BTreeSet<String>) -> Vec<String> {
+        Search::new(known).unwrap().values(text)
+    }
 
     const VALUE: &str = "kt_live_abcdEFGHijklMNOPqrstUVWXyz0123456789ABCD";
 

@@ -73,6 +73,7 @@ fn main() -> ExitCode {
             stopping::a_value_on_its_way_still_reaches_the_secret,
             orphans::the_command_lists_and_revokes_orphans_alone,
             orphans::the_operator_tells_of_an_orphan_once_and_leaves_it_alone,
+            orphans::a_list_of_fifty_thousand_tokens_takes_no_room,
             quiet::at_rest_nothing_is_written_or_called,
             quiet::a_restart_costs_nothing,
             quiet::one_key_costs_five_writes_and_one_call,

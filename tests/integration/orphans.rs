@@ -155,3 +155,35 @@ pub(crate) async fn the_operator_tells_of_an_orphan_once_and_leaves_it_alone(cx:
     ensure!(key.metadata.finalizers == Some(vec![FINALIZER.to_owned()]), "{:?}", key.status());
     Ok(())
 }
+
+/// What isn't ours is read and forgotten. Who keeps what a list tells of a token keeps more than two hundred bytes.
+pub(crate) async fn a_list_of_fifty_thousand_tokens_takes_no_room(cx: Context) -> Result<()> {
+    const TOKENS: usize = 50_000;
+    const PAGE: usize = 1_000;
+    let world = World::start(cx).await?;
+    world.emulator.behaviour(|it| it.lists.page_size = Some(PAGE as u32));
+    world.create::<AccessKey>("one-of-many", json!({})).await?;
+    world.at_rest::<AccessKey>("one-of-many").await?;
+    let before = peak(world.operator.pid())?;
+    for number in 0..TOKENS {
+        let name = format!("{number:06}-{}", "made-by-somebody-else-".repeat(2));
+        world.emulator.create_elsewhere(NewToken::new(&name, TokenType::Access))?;
+    }
+    // So many pages that at least one list of all of them was read to its end.
+    let asked = world.emulator.counts().of(Operation::List);
+    let enough = asked + 3 * (TOKENS / PAGE) as u64;
+    world.emulator.until(|emulator| emulator.counts().of(Operation::List) >= enough).await;
+    let grown = peak(world.operator.pid())?.saturating_sub(before);
+    ensure!(
+        grown < TOKENS * 100,
+        "the operator grew by {grown} bytes over {TOKENS} tokens that aren't its own"
+    );
+    Ok(())
+}
+
+/// The most memory that a process has had, in bytes.
+fn peak(pid: u32) -> Result<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<usize>()? * 1_024)
+}

@@ -131,7 +131,6 @@ pub(super) struct Asleep {
 
 /// What a pass works with.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct View {
     pub resource: Arc<Resource>,
     /// When the resource was read, or answered, in this pass.
