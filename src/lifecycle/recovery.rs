@@ -208,9 +208,11 @@ fn unknown(operation: &Operation) -> Verdict {
     )
 }
 
-/// Says that the outcome is unknown, where no living value is in the Secret.
+/// Says that the outcome is unknown, where no living value is in the Secret. A process that was told why the call failed
+/// knows more: its word stands, for the two would go on correcting each other.
 fn show_unknown(observed: &Observed, operation: &Operation, otherwise: Step) -> Step {
-    if status::is_ready(&observed.resource.status) {
+    let status = &observed.resource.status;
+    if status::is_ready(status) || status::tells_of_trouble(status) {
         return otherwise;
     }
     show(observed, &unknown(operation), otherwise)

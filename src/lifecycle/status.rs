@@ -174,6 +174,21 @@ pub fn set_conditions(status: &mut KeyStatus, verdict: &Verdict, generation: i64
     status.observed_generation = Some(generation);
 }
 
+/// Whether status says what a call was told, by the token API or about the Secret.
+#[must_use]
+pub fn tells_of_trouble(status: &KeyStatus) -> bool {
+    const TROUBLE: [Reason; 6] = [
+        Reason::ApiUnreachable,
+        Reason::Throttled,
+        Reason::CredentialRefused,
+        Reason::RequestRefused,
+        Reason::AnswerUnusable,
+        Reason::SecretRefused,
+    ];
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|ready| TROUBLE.iter().any(|reason| reason.as_str() == ready.reason))
+}
+
 /// Adds a token to those that are to be revoked, unless it is there already.
 pub fn supersede(
     status: &mut KeyStatus,
