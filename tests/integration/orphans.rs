@@ -158,10 +158,10 @@ pub(crate) async fn the_operator_tells_of_an_orphan_once_and_leaves_it_alone(cx:
 
 /// What isn't ours is read and forgotten. Who keeps what a list tells of a token keeps more than two hundred bytes.
 pub(crate) async fn a_list_of_fifty_thousand_tokens_takes_no_room(cx: Context) -> Result<()> {
-    const TOKENS: usize = 50_000;
-    const PAGE: usize = 1_000;
+    const TOKENS: u32 = 50_000;
+    const PAGE: u32 = 1_000;
     let world = World::start(cx).await?;
-    world.emulator.behaviour(|it| it.lists.page_size = Some(PAGE as u32));
+    world.emulator.behaviour(|it| it.lists.page_size = Some(PAGE));
     world.create::<AccessKey>("one-of-many", json!({})).await?;
     world.at_rest::<AccessKey>("one-of-many").await?;
     let before = peak(world.operator.pid())?;
@@ -171,19 +171,19 @@ pub(crate) async fn a_list_of_fifty_thousand_tokens_takes_no_room(cx: Context) -
     }
     // So many pages that at least one list of all of them was read to its end.
     let asked = world.emulator.counts().of(Operation::List);
-    let enough = asked + 3 * (TOKENS / PAGE) as u64;
+    let enough = asked + 3 * u64::from(TOKENS / PAGE);
     world.emulator.until(|emulator| emulator.counts().of(Operation::List) >= enough).await;
     let grown = peak(world.operator.pid())?.saturating_sub(before);
     ensure!(
-        grown < TOKENS * 100,
+        grown < u64::from(TOKENS) * 100,
         "the operator grew by {grown} bytes over {TOKENS} tokens that aren't its own"
     );
     Ok(())
 }
 
 /// The most memory that a process has had, in bytes.
-fn peak(pid: u32) -> Result<usize> {
+fn peak(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<usize>()? * 1_024)
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? * 1_024)
 }
