@@ -184,6 +184,12 @@ configurations! {
     a_new_token_is_made_though_the_old_one_lives: Configuration { before: UNLISTED_AND_RAISED, ..TWO_READY }, 2, 3, [
         (Kind::Pause, 1), (Kind::Refused, 1), (SUSPEND, 1)
     ];
+    caches_are_stale: READY, 3, 4, [
+        (Kind::Stale, 1), (Kind::List, 1), (Kind::Crash, 1), (RAISE, 1), (DELETE_SECRET, 1), (DELETE, 1), (WIPE, 1)
+    ];
+    caches_of_two_operators_are_stale: TWO_READY, 1, 2, [
+        (Kind::Stale, 1), (Kind::List, 1), (RAISE, 1), (DELETE_SECRET, 1), (DELETE, 1)
+    ];
     revoked_or_rotated_elsewhere: Configuration { hides_revoked: true, ..READY }, 3, 4, [
         (REVOKE_OLDEST, 1), (REVOKE_NEWEST, 1), (ROTATE, 1), (Kind::Deceit, 1), (RAISE, 1), (Kind::Lost, 1)
     ];
