@@ -14,6 +14,10 @@ use super::status::{Reason, Verdict};
 use super::step::Step;
 use super::time::Monotonic;
 
+/// What stands in status while no list can show what an unknown call made.
+const DISBELIEVED: &str = "The outcome of a call isn't known, and the list of tokens, which would tell, lacks so many at \
+                           once that it isn't believed; it is waited for.";
+
 pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if !observed.resource.finalizer {
         return rest();
@@ -24,20 +28,18 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     }
     let status = &observed.resource.status;
     let seen = observed.memory.ending_seen.unwrap_or(observed.now.mono);
-    let begin = match &status.operation {
-        Some(operation)
-            if clauses.deletion_waits && observed.memory.harmless.as_ref() != Some(&operation.id) =>
-        {
-            // The call can no longer arrive, and no list lags so far behind that it lacks what the call made.
-            quiet_from(observed, operation) + observed.timing.list_lag
+    let quiet = match &status.operation {
+        _ if !clauses.deletion_waits => None,
+        Some(operation) if observed.memory.harmless.as_ref() != Some(&operation.id) => {
+            Some(quiet_from(observed, operation))
         }
         // Nothing tells of a call that may be on its way, but there may be one: status was wiped, and nothing was brought
         // to an end since.
-        _ if clauses.deletion_waits && is_blank(status) => {
-            seen + observed.timing.recovery_wait + observed.timing.list_lag
-        }
-        _ => seen,
+        _ if is_blank(status) => Some(seen + observed.timing.recovery_wait),
+        _ => None,
     };
+    // From then on the call can no longer arrive, and no list lags so far behind that it lacks what the call made.
+    let begin = quiet.map_or(seen, |quiet| seen.max(quiet + observed.timing.list_lag));
     if observed.now.mono < begin {
         let waits = "An operation is under way whose outcome isn't known; it is waited for before anything is revoked.";
         return show(observed, &Verdict::revocation_pending(waits), rest_until(begin));
@@ -50,6 +52,10 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
         Err(step) => return step,
     };
     match all_dead(observed, begin, keep.as_deref(), Verdict::revocation_pending) {
+        // What a call made of which nothing is known is shown by a list alone, and not by one that lacks what lives.
+        Ok(()) if quiet.is_some() && observed.connection.absence_doubted => {
+            show(observed, &Verdict::revocation_pending(DISBELIEVED), rest())
+        }
         Ok(()) => let_go(observed, keep.as_deref(), clauses),
         Err(step) => having_looked(observed, step, clauses),
     }

@@ -680,6 +680,27 @@ fn what_was_created_for_a_resource_that_is_gone_is_given_back_unless_its_next_li
     assert_eq!(read.secret(|secret| secret.record.uids.push(UidTag::new("later"))).step(), Step::Drop);
 }
 
+/// What chaos found: a key was let go on the word of an empty list, and what its last call had made was an orphan.
+#[test]
+fn deletion_believes_no_list_that_lacks_what_lives_while_an_outcome_is_unknown() {
+    let case = |doubted: bool| {
+        let case = Case::minted().operating(OperationKind::Create).deleting();
+        case.listed(&[("tok_1", false)], 995).with(move |o| {
+            o.connection.absence_doubted = doubted;
+            o.memory.operation_seen = Some(("recorded".to_owned(), at(900)));
+            o.memory.ending_seen = Some(at(990));
+        })
+    };
+    assert_eq!(case(false).step(), Step::RemoveFinalizer);
+    assert_eq!(case(true).shown(), (false, "RevocationPending".to_owned(), false));
+    let early = case(false).listed(&[("tok_1", false)], 985);
+    assert!(
+        matches!(early.step(), Step::FreshList { .. }),
+        "a list from before the deletion: {:?}",
+        early.step()
+    );
+}
+
 #[test]
 fn deletion_that_fails_says_why_and_goes_on() {
     let case = Case::minted().deleting().with(|o| {

@@ -49,8 +49,8 @@ fn h2_a_version_read_just_before_the_write_fences_nothing() {
         Event::Run(0, TO_THE_ANSWER),
         Event::Run(1, 2),
         Event::Tick(21),
-        Event::Run(1, 6),
-        Event::Run(0, 2),
+        Event::Run(1, 7),
+        Event::Run(0, 3),
         Event::Run(1, 1),
     ];
     holds(&trace);
