@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use keeptrusts_emulator::{Effect, Envelope, Fault, ListDefect, Lists, Marker, Paging, RetryAfter, Stage};
+use keeptrusts_emulator::{
+    Effect, Envelope, Fault, ListDefect, Lists, Marker, Operation, Paging, RetryAfter, Stage,
+};
 use serde_json::json;
 
 use crate::plan::{Mishap, Oddity, Trouble};
@@ -27,7 +29,11 @@ pub(crate) const fn loses(trouble: Trouble) -> bool {
 /// The fault of a mishap.
 pub(crate) fn fault(mishap: &Mishap) -> Fault {
     let mut fault = Fault::new(effect(mishap.trouble)).times(mishap.times);
-    fault.operation = mishap.operation;
+    fault.operation = match (mishap.trouble, mishap.operation) {
+        // Any 2xx to whoami says that the value lives: of a dead one that is a lie, and lies aren't among the faults.
+        (Trouble::Nonsense, None | Some(Operation::Whoami)) => Some(Operation::List),
+        (_, operation) => operation,
+    };
     fault
 }
 
