@@ -105,9 +105,7 @@ fn fly(observed: &Observed, flight: &Flight, clauses: Clauses) -> Step {
             SecretView::Unread | SecretView::Absent { live: false } => Step::ReadSecret,
             SecretView::Ours(secret) if !secret.live => Step::ReadSecret,
             // Another life of the resource took the Secret up: the value is its.
-            SecretView::Ours(secret)
-                if secret.record.token.id == facts.id && secret.record.is_outlived(&observed.owner.uid) =>
-            {
+            SecretView::Ours(secret) if secret.record.is_taken_up(&facts.id, &observed.owner.uid) => {
                 Step::Drop
             }
             _ => give_back(operation, facts.id.as_str()),

@@ -10,7 +10,7 @@ use super::listing::{Listed, Listing};
 use super::memory::Memory;
 use super::naming::{OperationId, Owner, UidTag};
 use super::time::{Monotonic, Now};
-use super::token::TokenFacts;
+use super::token::{TokenFacts, TokenId};
 
 /// A resourceVersion. Only equality means anything.
 pub type Version = String;
@@ -145,10 +145,10 @@ impl Record {
         last.map_or(&self.uids, |last| &self.uids[..=last])
     }
 
-    /// Whether a later life than the one with this uid has taken the Secret up.
+    /// Whether a later life than the one with this uid has taken the Secret up, with the value of this token.
     #[must_use]
-    pub fn is_outlived(&self, uid: &UidTag) -> bool {
-        self.lives_until(uid).len() < self.uids.len()
+    pub fn is_taken_up(&self, id: &TokenId, uid: &UidTag) -> bool {
+        self.token.id == *id && self.lives_until(uid).len() < self.uids.len()
     }
 }
 

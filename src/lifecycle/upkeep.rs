@@ -435,8 +435,11 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     // the Secret has another version. What the Secret held before was written, and can't be written once more.
     let record = &secret.record;
     let fenced = [record.fence.as_deref(), record.replaced.as_deref()].contains(&Some(id.as_str()));
-    let fence = Step::FenceSecret { version: secret.version.clone(), id: id.clone() };
-    if due.is_some() && clauses.fences && !fenced {
+    let fence = (clauses.fences && !fenced)
+        .then(|| Step::FenceSecret { version: secret.version.clone(), id: id.clone() });
+    if due.is_some()
+        && let Some(fence) = fence
+    {
         return if observed.verified(id) { fence } else { look_for(observed, id) };
     }
     if !observed.resource.live {
@@ -448,7 +451,7 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     if !status::is_ready(status) || status.superseded.len() + 2 > MAX_SUPERSEDED {
         return Step::Rest { until: timer };
     }
-    if clauses.fences && !fenced {
+    if let Some(fence) = fence {
         return fence;
     }
     let mut claimed = status.clone();

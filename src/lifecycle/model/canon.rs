@@ -220,7 +220,7 @@ impl Canon {
         self.byte(world.lists as u8);
         self.flag(world.misled);
         self.flag(world.status_lost);
-        self.option(world.last.as_ref(), |canon, last| canon.code(last.life));
+        self.option(world.last, Self::code);
         self.option(world.collected.as_deref(), Self::secret);
         self.list(world.tokens.iter().filter(|token| token.revoked.is_none()), |canon, token| {
             canon.token(&token.id);

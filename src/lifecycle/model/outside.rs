@@ -68,7 +68,7 @@ impl Outside {
     /// Whether it would change anything now.
     pub(super) fn is_possible(self, world: &World) -> bool {
         let Some(resource) = &world.resource else {
-            let may = world.last.as_ref().is_some_and(|last| last.life < 2);
+            let may = world.last.is_some_and(|last| last < 2);
             return match self {
                 Self::MakeAgain => may,
                 Self::MakeAgainAtOnce => may && world.collected.is_some(),
@@ -174,9 +174,10 @@ impl Outside {
                     world.secret = collected;
                 }
                 let version = world.bump();
-                world.resource = world.last.take().map(|last| {
-                    Arc::new(Resource { version, life: last.life + 1, ..World::first().clone() })
-                });
+                world.resource = world
+                    .last
+                    .take()
+                    .map(|last| Arc::new(Resource { version, life: last + 1, ..World::first() }));
                 world.forget_lives();
                 // Whoever deleted the former one gave up its token, until the new one says that it is ready with it.
                 world.in_use = None;

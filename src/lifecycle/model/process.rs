@@ -254,10 +254,9 @@ impl Process {
         let flight = self.memory.flight.take()?;
         let facts = flight.stage.facts()?;
         let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
-        let outlived = record.is_some_and(|record| {
-            record.token.id == facts.id && record.is_outlived(&World::owner(self.life).uid)
-        });
-        if flight.operation.kind == OperationKind::Create && !outlived {
+        let taken_up =
+            record.is_some_and(|record| record.is_taken_up(&facts.id, &World::owner(self.life).uid));
+        if flight.operation.kind == OperationKind::Create && !taken_up {
             world.give_back(facts.id.as_str(), self.life);
         }
         self.value = None;
@@ -776,7 +775,7 @@ impl Process {
                         let too_new: Vec<_> = self.too_new(world).map(|token| token.name.clone()).collect();
                         world.unremembered.extend(too_new);
                     }
-                    world.last = Some(Arc::clone(&resource));
+                    world.last = Some(resource.life);
                     match resource.policy {
                         // The garbage collector: a Secret that isn't retained has an owner.
                         DeletionPolicy::Revoke => world.collected = world.secret.take(),

@@ -98,8 +98,8 @@ pub(super) struct World {
     pub versions: u64,
     pub resource: Option<Arc<Resource>>,
     pub secret: Option<Arc<Secret>>,
-    /// The resource as it was let go, while it isn't made again.
-    pub last: Option<Arc<Resource>>,
+    /// The life that was let go, while the resource isn't made again.
+    pub last: Option<usize>,
     /// The Secret that the garbage collector removes, until somebody may have taken it up.
     pub collected: Option<Arc<Secret>>,
     pub tokens: Vec<Token>,
