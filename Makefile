@@ -79,7 +79,7 @@ chaos: ## Let everything around the operator fail for DURATION=10m, then check w
 
 chaos-short: ## The same in three minutes, with two operators and a seed that is printed
 	@$(BUILD)
-	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 15s
+	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 20s
 
 explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes an hour
 	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model

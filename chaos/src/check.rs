@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::SignedDuration;
@@ -17,15 +16,12 @@ use crate::people::FORGED;
 use crate::record::{Life, effects};
 use crate::search::Search;
 use crate::settle::Settled;
-use crate::snapshot::{Keys, Secrets, place};
-use crate::stage::Stage;
+use crate::snapshot::{Keys, Secrets, calls, place};
+use crate::stage::{REST, Stage};
 
 /// A call that is carried out so much later than it came in has outlived every wait of a recovery and a deletion: its deadline and half
 /// of it again, the time within which it must be sent, and the lag of lists (`Timing` in the operator's `lifecycle/observed.rs`).
 const OUTLIVED: SignedDuration = SignedDuration::from_millis(3_500);
-
-/// How long nothing may happen at rest: three lists.
-const REST: Duration = Duration::from_secs(6);
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -86,7 +82,7 @@ pub(crate) fn orphans(stage: &Stage, keys: &Keys, secrets: &Secrets) -> Vec<Toke
 pub(crate) fn is_admitted(stage: &Stage, orphan: &Token) -> bool {
     let Some(life) = life(stage, orphan) else { return false };
     let Some(gone) = life.gone else { return false };
-    let late = calls(stage, orphan).iter().any(|call| {
+    let late = calls_about(stage, orphan).iter().any(|call| {
         call.operation == Operation::Create && orphan.created_at.duration_since(call.at) > OUTLIVED
     });
     // A look takes its time: gone is when a resource was found to be gone, seen is when it was last there.
@@ -99,7 +95,7 @@ fn life(stage: &Stage, token: &Token) -> Option<Life> {
     record.resources.iter().find(|(uid, _)| UidTag::new(uid) == tag.owner.uid).map(|(_, life)| life.clone())
 }
 
-fn calls(stage: &Stage, token: &Token) -> Vec<Call> {
+fn calls_about(stage: &Stage, token: &Token) -> Vec<Call> {
     let is_about = |call: &&Call| {
         call.sent.as_ref().is_some_and(|sent| sent.name.as_deref() == Some(&token.name))
             || call.token_id.as_ref().is_some_and(|id| *id == token.id || token.former_ids.contains(id))
@@ -118,7 +114,7 @@ fn history(stage: &Stage, token: &Token) -> String {
         Some(Life { place, .. }) => write!(text, ", of {place}, which is there"),
         None => write!(text, ", of a resource that no look has seen"),
     };
-    for call in calls(stage, token) {
+    for call in calls_about(stage, token) {
         let _ = write!(
             text,
             "\n    {} {} {}: {:?}, status {:?}, committed {}, client gone {}, after {:?} ms, faults [{}]",
@@ -164,29 +160,16 @@ fn lost(stage: &Stage, settled: &Settled) -> Vec<String> {
 
 /// I6: for a while nothing is written, and nothing is called but lists.
 async fn restless(stage: &Stage, settled: &Settled) -> Result<Vec<String>> {
-    let calls = |stage: &Stage| {
-        let counts = stage.emulator.counts();
-        Operation::ALL.into_iter().filter(|it| *it != Operation::List).map(|it| counts.of(it)).sum::<u64>()
-    };
     let before = calls(stage);
     tokio::time::sleep(REST).await;
-    let mut restless = Vec::new();
     let more = calls(stage) - before;
-    if more > 0 {
-        restless.push(format!("{more} calls of the token API"));
-    }
     let (keys, secrets) = (Keys::read(stage).await?, Secrets::read(stage).await?);
-    for (kind, key) in settled.keys.all.iter().filter(|(_, key)| !keys.unchanged(key)) {
-        restless.push(format!("{} was written", place(*kind, key)));
-    }
-    for secret in settled.secrets.0.iter().filter(|secret| !secrets.unchanged(secret)) {
-        restless.push(format!(
-            "Secret {}/{} was written",
-            secret.namespace().unwrap_or_default(),
-            secret.name_any()
-        ));
-    }
-    Ok(restless)
+    let called = (more > 0).then(|| format!("{more} calls of the token API"));
+    Ok(called
+        .into_iter()
+        .chain(settled.keys.changed(&keys))
+        .chain(settled.secrets.changed(&secrets))
+        .collect())
 }
 
 /// I5: tokens and Secrets of others are as they were.

@@ -10,8 +10,8 @@ use kube::api::DynamicObject;
 use crate::check;
 use crate::kinds::{is_true, status};
 use crate::look::{notice, remember_values};
-use crate::snapshot::{Keys, Secrets, place};
-use crate::stage::Stage;
+use crate::snapshot::{Keys, Secrets, calls, place};
+use crate::stage::{REST, Stage};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ pub(crate) struct Settled {
     pub(crate) secrets: Secrets,
 }
 
-/// Waits until everything is at rest: `patience` with the operators as they are, `limit` after they were started anew. What people have
+/// Waits until everything is at rest, and has been for a while: `patience` with the operators as they are, `limit` after they were started anew. What people have
 /// begun goes on meanwhile: a key that they hold isn't at rest.
 pub(crate) async fn settle(stage: &Stage, patience: Duration, limit: Duration) -> Result<Settled> {
     let start = Instant::now();
@@ -61,6 +61,8 @@ struct Rest {
     /// Each with a word about it.
     unsettled: Vec<String>,
     orphans: Vec<Token>,
+    /// How often the token API had been called, but for lists.
+    calls: u64,
     keys: Keys,
     secrets: Secrets,
 }
@@ -69,21 +71,44 @@ impl Rest {
     fn is_over(&self) -> bool {
         self.unsettled.is_empty() && self.orphans.is_empty()
     }
+
+    /// Whether nothing happened from this look to a later one.
+    fn lasts(&self, later: &Self) -> bool {
+        self.calls == later.calls
+            && self.keys.changed(&later.keys).is_empty()
+            && self.secrets.changed(&later.secrets).is_empty()
+    }
 }
 
+/// Waits until everything is at rest and stays so: of what was done a moment ago, a status says nothing yet.
 async fn wait(stage: &Stage, limit: Duration) -> Result<Rest> {
     let start = Instant::now();
+    let mut resting: Option<(Instant, Rest)> = None;
     loop {
         let look = tokio::time::timeout(limit, look(stage)).await;
+        let late = start.elapsed() > limit;
         match look.context("the API server doesn't answer").and_then(|rest| rest) {
-            Ok(rest) if rest.is_over() || start.elapsed() > limit => return Ok(rest),
-            Err(error) if start.elapsed() > limit => return Err(error),
-            Ok(_) | Err(_) => tokio::time::sleep(LOOK).await,
+            Ok(rest) if rest.is_over() => {
+                let since = match resting {
+                    Some((since, before)) if before.lasts(&rest) => since,
+                    _ => Instant::now(),
+                };
+                // What is at rest and doesn't stay so is what the check for I6 finds.
+                if since.elapsed() > REST || start.elapsed() > limit + REST {
+                    return Ok(rest);
+                }
+                resting = Some((since, rest));
+            }
+            Ok(rest) if late => return Ok(rest),
+            Err(error) if late => return Err(error),
+            Ok(_) | Err(_) => resting = None,
         }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
 async fn look(stage: &Stage) -> Result<Rest> {
+    let calls = calls(stage);
     let keys = Keys::read(stage).await?;
     let secrets = Secrets::read(stage).await?;
     notice(stage, &keys);
@@ -117,7 +142,7 @@ async fn look(stage: &Stage) -> Result<Rest> {
         .into_iter()
         .filter(|orphan| !check::is_admitted(stage, orphan))
         .collect();
-    Ok(Rest { keys_unsettled, unsettled, orphans, keys, secrets })
+    Ok(Rest { keys_unsettled, unsettled, orphans, calls, keys, secrets })
 }
 
 /// Why a key isn't at rest.

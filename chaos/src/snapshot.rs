@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use keeptrusts_emulator::Operation;
 use keeptrusts_operator::resources::KeyKind;
 use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
@@ -31,6 +32,12 @@ impl Keys {
         Ok(Self { begun, all })
     }
 
+    /// Which of these keys aren't there, in the same version, in a later look.
+    pub(crate) fn changed(&self, later: &Self) -> Vec<String> {
+        let changed = self.all.iter().filter(|(_, key)| !later.unchanged(key));
+        changed.map(|(kind, key)| format!("{} was written", place(*kind, key))).collect()
+    }
+
     /// The same key of the same version.
     pub(crate) fn unchanged(&self, key: &DynamicObject) -> bool {
         self.all.iter().any(|(_, other)| {
@@ -54,6 +61,16 @@ impl Secrets {
         self.0.iter().find(|secret| secret.namespace() == key.namespace() && secret.name_any() == name)
     }
 
+    /// Which of these Secrets aren't there, in the same version, in a later look.
+    pub(crate) fn changed(&self, later: &Self) -> Vec<String> {
+        let changed = self.0.iter().filter(|secret| !later.unchanged(secret));
+        changed
+            .map(|secret| {
+                format!("Secret {}/{} was written", secret.namespace().unwrap_or_default(), secret.name_any())
+            })
+            .collect()
+    }
+
     /// The same Secret of the same version.
     pub(crate) fn unchanged(&self, secret: &Secret) -> bool {
         self.0.iter().any(|other| {
@@ -61,6 +78,12 @@ impl Secrets {
                 && other.metadata.resource_version == secret.metadata.resource_version
         })
     }
+}
+
+/// How often the token API was called, but for lists.
+pub(crate) fn calls(stage: &Stage) -> u64 {
+    let counts = stage.emulator.counts();
+    Operation::ALL.into_iter().filter(|it| *it != Operation::List).map(|it| counts.of(it)).sum()
 }
 
 fn is_of_keys(namespace: &str) -> bool {

@@ -30,6 +30,9 @@ const CALL_DEADLINE: &str = "1s";
 const LIST_LAG: &str = "1s";
 const INVENTORY_PERIOD: &str = "2s";
 
+/// How long nothing happens where nothing is to be done: three lists, by which everybody has noticed what somebody did last.
+pub(crate) const REST: Duration = Duration::from_secs(6);
+
 /// Ten times what the operator takes to fill its caches.
 const READY: Duration = Duration::from_secs(30);
 
