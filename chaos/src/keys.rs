@@ -52,6 +52,9 @@ impl Key {
     pub(crate) fn manifest(&self, now: &Now) -> Value {
         let name = self.name(now);
         let mut spec = json!({"rotation": {"grace": "1s"}});
+        if self.index % 4 == 2 {
+            spec["rotation"]["strategy"] = json!("Overlap");
+        }
         if now.generation > 0 {
             spec["rotation"]["generation"] = json!(now.generation);
         }

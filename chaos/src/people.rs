@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use keeptrusts_operator::resources::ROTATE_NOW;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::OwnedMutexGuard;
@@ -94,6 +95,7 @@ pub(crate) async fn act(stage: &Stage, key: usize, act: Act) -> Done {
         Act::EditDescription => held.edit_description().await,
         Act::Rotate => held.rotate().await,
         Act::RotateInAHurry => held.rotate_in_a_hurry().await,
+        Act::RotateNow => held.rotate_now().await,
         Act::Delete { foreground } => held.delete(foreground).await,
         Act::Retain => held.retain().await,
         Act::RevokeInConsole | Act::RotateInConsole => held.in_console(act).await,
@@ -266,6 +268,13 @@ impl Held<'_> {
             self.rotate().await?;
             tokio::time::sleep(PAUSE).await;
         }
+        Ok(())
+    }
+
+    async fn rotate_now(&mut self) -> Done {
+        self.now.edits += 1;
+        self.change(json!({"metadata": {"annotations": {ROTATE_NOW: self.now.edits.to_string()}}})).await?;
+        self.because("rotations at once asked for");
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use keeptrusts_emulator::Token;
-use keeptrusts_operator::resources::{KeyKind, KeyStatus};
+use keeptrusts_operator::resources::{KeyKind, KeyStatus, ROTATE_NOW};
+use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 
 use crate::check;
@@ -162,6 +163,10 @@ fn unrest(key: &DynamicObject, status: &KeyStatus) -> Option<String> {
     }
     if status.observed_rotation_generation.unwrap_or_default() < asked {
         return Some("the rotation that was asked for wasn't made".into());
+    }
+    let at_once = key.annotations().get(ROTATE_NOW);
+    if at_once.is_some() && status.observed_rotate_now.as_ref() != at_once {
+        return Some("the rotation at once that was asked for wasn't made".into());
     }
     if status.operation.is_some() {
         return Some("an operation is recorded".into());

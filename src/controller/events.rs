@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 
-use crate::resources::{GROUP, KeyStatus, OperationReason};
+use crate::resources::{GROUP, HistoryEntry, HistoryEvent, KeyStatus, OperationReason, TokenStatus};
 
 use super::kubernetes::FIELD_MANAGER;
 use super::secrets::Identity;
@@ -95,28 +96,30 @@ impl Events {
         self.tell(about, EventType::Warning, "Reconcile", "Unreadable", note);
     }
 
-    /// Tells what a status that was just written says anew. `taken_up` says that the Secret held its value before.
-    pub(super) fn transition(&self, about: &Identity, old: &KeyStatus, new: &KeyStatus, taken_up: bool) {
+    /// Tells what a status that was just written says anew; of a new value also where people look at the Secret.
+    pub(super) fn transition(
+        &self,
+        about: &Identity,
+        secret: Option<&ObjectMeta>,
+        old: &KeyStatus,
+        new: &KeyStatus,
+    ) {
         let operation = |status: &KeyStatus| status.last_rotation.as_ref().map(|last| last.operation.clone());
         if operation(old) != operation(new)
-            && let (Some(token), Some(secret), Some(last)) = (&new.token, &new.secret, &new.last_rotation)
+            && let Some((reason, note)) = new_value(old, new)
         {
-            let reason = match last.reason {
-                OperationReason::Created => "Minted",
-                OperationReason::GenerationRaised => "Rotated",
-                OperationReason::Adopted => "Adopted",
-                _ if taken_up => "Restored",
-                _ => "Replaced",
-            };
-            let prefix = token.prefix.as_deref().unwrap_or("not told");
-            let (name, id) = (&secret.name, &token.id);
-            let note = if taken_up {
-                format!("Secret {name} holds a value that was proved to live: token {id}, prefix {prefix}.")
-            } else {
-                let why = last.reason;
-                format!("Secret {name} holds a new value: token {id}, prefix {prefix}. Why: {why:?}.")
-            };
-            self.tell(about, EventType::Normal, "Write", reason, note);
+            self.tell(about, EventType::Normal, "Write", &reason, note.as_str());
+            if let Some(meta) = secret {
+                let secret = ObjectReference {
+                    api_version: Some("v1".to_owned()),
+                    kind: Some("Secret".to_owned()),
+                    name: meta.name.clone(),
+                    namespace: meta.namespace.clone(),
+                    uid: meta.uid.clone(),
+                    ..ObjectReference::default()
+                };
+                self.about(secret, EventType::Normal, "Write", &reason, &note);
+            }
         }
         let ready = |status: &KeyStatus| {
             status
@@ -135,5 +138,36 @@ impl Events {
         }
         let type_ = if condition.status == "True" { EventType::Normal } else { EventType::Warning };
         self.tell(about, type_, "Reconcile", &condition.reason, &condition.message);
+    }
+}
+
+/// What a status says of a new value: a reason and a note.
+fn new_value(old: &KeyStatus, new: &KeyStatus) -> Option<(String, String)> {
+    let (token, secret, last) = (new.token.as_ref()?, new.secret.as_ref()?, new.history.first()?);
+    let HistoryEntry { event, reason: why, requested_by, .. } = last;
+    let (name, id) = (&secret.name, &token.id);
+    let prefix = token.prefix.as_deref().unwrap_or("not told");
+    if *event == HistoryEvent::Restored {
+        let note =
+            format!("Secret {name} holds a value that was proved to live: token {id}, prefix {prefix}.");
+        return Some((format!("{event:?}"), note));
+    }
+    let by = requested_by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
+    let fate = old.token.as_ref().map(|old| fate(old, new, *why)).unwrap_or_default();
+    let note =
+        format!("Secret {name} holds a new value: token {id}, prefix {prefix}. Why: {why:?}{by}.{fate}");
+    Some((format!("{event:?}"), note))
+}
+
+/// What becomes of the value that workloads may have taken from the Secret before.
+fn fate(old: &TokenStatus, new: &KeyStatus, why: OperationReason) -> String {
+    let dead = matches!(why, OperationReason::RevokedElsewhere | OperationReason::RotatedElsewhere);
+    let entry = new.superseded.iter().find(|entry| entry.id == old.id && !dead);
+    match entry.filter(|entry| entry.revoke_after.0 > entry.since.0) {
+        Some(entry) => format!(
+            " The old value lives until {}: restart what took it into its environment before then.",
+            entry.revoke_after.0
+        ),
+        None => " The old value is dead: restart what took it into its environment.".to_owned(),
     }
 }

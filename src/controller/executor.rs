@@ -247,7 +247,10 @@ impl Executor<'_> {
             token_id: None,
             reason: OperationReason::Created,
             generation: desired.generation,
+            rotate_now: self.key.object.view.rotate_now.clone(),
             value_in_doubt: false,
+            urgent: false,
+            requested_by: None,
         };
         let value = SecretString::from("x".repeat(PLACEHOLDER_LENGTH));
         match self.write(desired, &captured, &facts, &operation, &value, true).await {
@@ -290,7 +293,7 @@ impl Executor<'_> {
         let sent = clock::monotonic();
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                self.status_stands(object, status, false);
+                self.status_stands(object, status);
                 self.key.permit = Some(permit);
                 self.key.recorded = self.key.object.desired().cloned();
                 self.learn(Outcome::Recorded { operation, sent })
@@ -390,18 +393,19 @@ impl Executor<'_> {
         }
     }
 
-    /// The API server took a status. `taken_up` says that the Secret held its value before.
-    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus, taken_up: bool) {
+    /// The API server took a status.
+    fn status_stands(&mut self, object: KeyObject, status: &KeyStatus) {
         let old = self.key.object.view.status.clone();
         self.key.renew(object);
-        self.context.events.transition(self.key.identity(), &old, status, taken_up);
+        let secret = self.key.secret.meta.as_ref();
+        self.context.events.transition(self.key.identity(), secret, &old, status);
     }
 
     /// Step 5, and every other status.
     async fn write_status(&mut self, status: &KeyStatus, closes: Closes) -> Flow {
         match self.context.kubernetes.write_status(&self.key.object, status).await {
             Ok(object) => {
-                self.status_stands(object, status, closes == Closes::Loss);
+                self.status_stands(object, status);
                 match closes {
                     Closes::Commit { repair } => {
                         self.key.succeeded();
@@ -500,7 +504,10 @@ impl Executor<'_> {
             token_id: None,
             reason: OperationReason::Adopted,
             generation: desired.generation,
+            rotate_now: self.key.object.view.rotate_now.clone(),
             value_in_doubt: false,
+            urgent: false,
+            requested_by: None,
         };
         let version = self.key.secret.meta.as_ref().and_then(|meta| meta.resource_version.clone());
         let onto = Captured { version, names: None };

@@ -10,6 +10,7 @@ mod executor;
 mod key;
 pub(crate) mod kubernetes;
 mod orphans;
+mod requesters;
 mod resource;
 pub mod secrets;
 mod trouble;

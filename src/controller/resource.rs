@@ -6,9 +6,17 @@ use crate::lifecycle::desired::{self, Desired};
 use crate::lifecycle::naming::{Installation, Owner, Place, UidTag};
 use crate::lifecycle::observed::ResourceView;
 use crate::lifecycle::time::Monotonic;
-use crate::resources::{AccessKey, DEFAULT_SECRET_KEY, FINALIZER, GatewayKey, Key, KeyKind};
+use crate::resources::{
+    AccessKey, DEFAULT_SECRET_KEY, FINALIZER, GatewayKey, Key, KeyKind, MAX_ROTATE_NOW, ROTATE_NOW,
+};
 
+use super::requesters::requesters;
 use super::secrets::Identity;
+
+/// As much of the annotation as counts. An empty one asks for nothing.
+fn rotate_now(asked: &str) -> Option<String> {
+    (!asked.is_empty()).then(|| asked.chars().take(MAX_ROTATE_NOW).collect())
+}
 
 /// A resource of either kind.
 #[derive(Clone, Debug)]
@@ -54,6 +62,8 @@ impl KeyObject {
                 deleting: object.meta().deletion_timestamp.is_some(),
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
                 desired: Desired::parse(&parts, &name),
+                requesters: requesters(object.meta()),
+                rotate_now: object.annotations().get(ROTATE_NOW).and_then(|asked| rotate_now(asked)),
                 deletion_policy: parts.deletion_policy.unwrap_or_default(),
                 state: parts.state.unwrap_or_default(),
                 status: object.status().cloned().unwrap_or_default(),

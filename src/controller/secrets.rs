@@ -38,6 +38,7 @@ mod key {
     pub(super) const EXPIRES_AT: &str = "token-expires-at";
     pub(super) const OPERATION: &str = "operation";
     pub(super) const GENERATION: &str = "rotation-generation";
+    pub(super) const ROTATE_NOW: &str = "observed-rotate-now";
     pub(super) const REPLACED: &str = "replaced";
     pub(super) const FENCE: &str = "fence";
     pub(super) const RETAINED: &str = "retained";
@@ -154,6 +155,7 @@ fn record(meta: &ObjectMeta) -> Option<Record> {
         },
         operation: owned(key::OPERATION)?,
         generation: annotation(meta, key::GENERATION)?.parse().ok()?,
+        rotate_now: owned(key::ROTATE_NOW),
         replaced: owned(key::REPLACED),
         fence: owned(key::FENCE),
         retained: owned(key::RETAINED),
@@ -386,6 +388,7 @@ impl Commit<'_> {
             (key::EXPIRES_AT, stamp(facts.expires_at)),
             (key::OPERATION, Some(operation.id.clone())),
             (key::GENERATION, Some(operation.generation.to_string())),
+            (key::ROTATE_NOW, operation.rotate_now.clone()),
             (key::REPLACED, onto.names.clone()),
             (key::FENCE, None),
             (key::RETAINED, None),

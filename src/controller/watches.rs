@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::resources::{AccessKey, GatewayKey, Key, KeyKind};
+use crate::resources::{AccessKey, GatewayKey, Key, KeyKind, ROTATE_NOW};
 
 use super::context::Context;
 use super::driver::{Driver, reconcile};
@@ -166,6 +166,8 @@ fn owner_ref<K: Key>(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<Des
 fn what_matters<K: Key>(object: &DeserializeGuard<K>) -> u64 {
     let meta = object.meta();
     let mut hash = DefaultHasher::new();
-    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &meta.finalizers).hash(&mut hash);
+    let rotate_now = meta.annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_NOW));
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &meta.finalizers, rotate_now)
+        .hash(&mut hash);
     hash.finish()
 }

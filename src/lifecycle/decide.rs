@@ -3,7 +3,7 @@
 //! Read with the design's section 2; each branch carries out one of its clauses. The order is: finish what this process
 //! has under way, then deletion, then recovery of what another process left, then upkeep.
 
-use crate::resources::{DeletionPolicy, Operation, OperationKind, OperationReason};
+use crate::resources::{DeletionPolicy, Operation, OperationKind, OperationReason, RotationStrategy};
 
 use super::clauses::Clauses;
 use super::memory::{Captured, Flight, Stage};
@@ -169,7 +169,10 @@ pub(super) fn create(observed: &Observed, reason: OperationReason) -> Operation 
         token_id: None,
         reason,
         generation: next_generation(observed),
+        rotate_now: observed.resource.rotate_now.clone().or_else(|| seen_rotate_now(observed).cloned()),
         value_in_doubt: false,
+        urgent: is_urgent(observed),
+        requested_by: requested_by(observed, reason),
     }
 }
 
@@ -182,17 +185,55 @@ pub(super) fn rotate(observed: &Observed, id: &str, reason: OperationReason) -> 
         token_id: Some(id.to_owned()),
         reason,
         generation: next_generation(observed),
+        rotate_now: observed.resource.rotate_now.clone().or_else(|| seen_rotate_now(observed).cloned()),
         value_in_doubt: false,
+        urgent: is_urgent(observed),
+        requested_by: requested_by(observed, reason),
     }
+}
+
+/// Who asked for an operation with this reason.
+fn requested_by(observed: &Observed, reason: OperationReason) -> Option<String> {
+    match reason {
+        OperationReason::GenerationRaised => observed.resource.requesters.generation.clone(),
+        OperationReason::RotateNow => observed.resource.requesters.rotate_now.clone(),
+        _ => None,
+    }
+}
+
+/// Whether a person asked for a rotation without an overlap: the old value may be in the wrong hands.
+pub(super) fn is_urgent(observed: &Observed) -> bool {
+    let Ok(desired) = &observed.resource.desired else { return false };
+    // The first mint observes what the spec says.
+    let first = observed.resource.status.token.is_none() && observed.ours().is_none();
+    let raised = desired.generation > seen_generation(observed);
+    !first && (asks_at_once(observed) || raised && desired.strategy == RotationStrategy::InPlace)
+}
+
+/// Whether the annotation asks for a rotation that wasn't made yet.
+pub(super) fn asks_at_once(observed: &Observed) -> bool {
+    observed.resource.rotate_now.as_ref().is_some_and(|asked| Some(asked) != seen_rotate_now(observed))
 }
 
 /// The generation that an operation begun now satisfies: what the spec says, but the mark never falls.
 fn next_generation(observed: &Observed) -> i64 {
     let asked = observed.resource.desired.as_ref().map_or(0, |desired| desired.generation);
-    // Where status was lost, the Secret still tells which was the last.
+    asked.max(seen_generation(observed))
+}
+
+/// The annotation that was acted on last. Where status was lost, the Secret still tells.
+fn seen_rotate_now(observed: &Observed) -> Option<&String> {
+    let status = &observed.resource.status;
+    if status.observed_rotation_generation.is_some() {
+        return status.observed_rotate_now.as_ref();
+    }
+    observed.ours()?.record.rotate_now.as_ref()
+}
+
+/// The generation that was acted on last. Where status was lost, the Secret still tells.
+fn seen_generation(observed: &Observed) -> i64 {
     let recorded = observed.ours().map_or(0, |secret| secret.record.generation);
-    let seen = observed.resource.status.observed_rotation_generation.unwrap_or(recorded);
-    asked.max(seen)
+    observed.resource.status.observed_rotation_generation.unwrap_or(recorded)
 }
 
 /// Shows `verdict`; once it is shown, `otherwise`. Status is written only when it differs.

@@ -70,12 +70,25 @@ pub struct ResourceView {
     pub finalizer: bool,
     /// What its spec asks for.
     pub desired: Result<Desired, InvalidSpec>,
+    /// The annotation that asks for a rotation at once, as far as it counts.
+    pub rotate_now: Option<String>,
+    /// Who asked for a rotation.
+    pub requesters: Requesters,
     /// What becomes of token and Secret on deletion; cleanup needs no valid spec.
     pub deletion_policy: DeletionPolicy,
     /// Whether its tokens may live; an emergency needs no valid spec either.
     pub state: DesiredState,
     /// Its status.
     pub status: KeyStatus,
+}
+
+/// The field managers that asked for a rotation, as far as managedFields tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requesters {
+    /// Who wrote `spec.rotation.generation` last.
+    pub generation: Option<String>,
+    /// Who wrote the annotation `rotate-now` last.
+    pub rotate_now: Option<String>,
 }
 
 /// The Secret of the resource's name.
@@ -124,6 +137,8 @@ pub struct Record {
     pub operation: String,
     /// The rotation generation that the value satisfies.
     pub generation: i64,
+    /// The annotation that asked for a rotation at once and that the value satisfies.
+    pub rotate_now: Option<String>,
     /// The token whose value it held before this one: pods may have mounted that.
     pub replaced: Option<String>,
     /// The token for which it was last fenced.

@@ -81,9 +81,12 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
         return Step::Preflight;
     }
     let rotated = operation.kind == OperationKind::Rotate && !harmless;
+    let created = create(observed, operation.reason);
     let next = Operation {
         value_in_doubt: operation.value_in_doubt || rotated,
-        ..create(observed, operation.reason)
+        urgent: operation.urgent || created.urgent,
+        requested_by: operation.requested_by.clone(),
+        ..created
     };
     let mut status = status::with_intent(observed, &next, status);
     // What was known of the old value still holds: a rotation whose outcome is unknown may have killed it.

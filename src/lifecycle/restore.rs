@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::resources::{LastRotation, MAX_SUPERSEDED, OperationReason, SecretStatus};
+use crate::resources::{
+    HistoryEntry, HistoryEvent, LastRotation, MAX_SUPERSEDED, OperationReason, SecretStatus,
+};
 
 use super::absence::{list_at, pending};
 use super::clauses::Clauses;
@@ -126,10 +128,27 @@ fn rebuild(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Step {
     status.token = Some(status::token(&record.token));
     status.observed_rotation_generation =
         Some(record.generation.max(status.observed_rotation_generation.unwrap_or(0)));
+    status.observed_rotate_now = record.rotate_now.clone().or(status.observed_rotate_now);
     let adopted = desired.adopt.as_ref().is_some_and(|adopt| adopt.token_id == id);
+    let (event, reason) = if adopted {
+        (HistoryEvent::Adopted, OperationReason::Adopted)
+    } else {
+        (HistoryEvent::Restored, OperationReason::StatusLost)
+    };
+    let prefix = record.token.prefix.as_deref().map(status::shown_prefix);
+    let entry = HistoryEntry {
+        time: to_time(now),
+        event,
+        reason,
+        generation: record.generation,
+        previous_prefix: prefix.clone(),
+        prefix,
+        requested_by: None,
+    };
+    status::remember(&mut status, entry);
     status.last_rotation = Some(LastRotation {
         time: to_time(written),
-        reason: if adopted { OperationReason::Adopted } else { OperationReason::StatusLost },
+        reason,
         generation: record.generation,
         operation: record.operation.clone(),
     });

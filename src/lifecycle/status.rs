@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::resources::{
-    KeyStatus, LastRotation, Operation, OperationKind, OperationReason, SecretStatus, Superseded, TokenStatus,
+    HistoryEntry, HistoryEvent, KeyStatus, LastRotation, MAX_HISTORY, Operation, OperationKind,
+    OperationReason, RotationStrategy, SecretStatus, Superseded, TokenStatus,
 };
 
 use super::observed::Observed;
@@ -207,6 +208,14 @@ pub fn supersede(
     }
 }
 
+/// Every superseded token is to be revoked without grace.
+pub fn revoke_at_once(status: &mut KeyStatus, now: Timestamp) {
+    for entry in status.superseded.iter_mut().filter(|entry| entry.revoke_after.0 > entry.since.0) {
+        entry.since = to_time(now);
+        entry.revoke_after = to_time(now);
+    }
+}
+
 /// Status with the intent of an operation.
 #[must_use]
 pub fn with_intent(observed: &Observed, operation: &Operation, mut status: KeyStatus) -> KeyStatus {
@@ -265,12 +274,20 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
             Reason::Expired,
             "The token has expired; a replacement is being made.",
         ),
-        OperationReason::GenerationRaised if was_ready(observed) => Verdict::reconciling(
-            true,
-            Reason::RotationPending,
-            "The token can't be rotated in place; a new one is being made.",
-        ),
-        OperationReason::GenerationRaised => Verdict::reconciling(
+        OperationReason::GenerationRaised | OperationReason::RotateNow
+            if is_ready(&observed.resource.status) =>
+        {
+            Verdict::reconciling(
+                true,
+                Reason::RotationPending,
+                if overlaps(observed) && reason == OperationReason::GenerationRaised {
+                    "A new token is being made; the old one lives on for spec.rotation.grace."
+                } else {
+                    "The token can't be rotated in place; a new one is being made."
+                },
+            )
+        }
+        OperationReason::GenerationRaised | OperationReason::RotateNow => Verdict::reconciling(
             false,
             Reason::Rotating,
             "A new token is being made in place of the one that was rotated.",
@@ -303,8 +320,8 @@ pub fn shown_prefix(prefix: &str) -> String {
     clip(prefix, MAX_PREFIX)
 }
 
-fn was_ready(observed: &Observed) -> bool {
-    observed.resource.status.operation.is_none() && is_ready(&observed.resource.status)
+fn overlaps(observed: &Observed) -> bool {
+    observed.resource.desired.as_ref().is_ok_and(|desired| desired.strategy == RotationStrategy::Overlap)
 }
 
 /// Whether the current token's life is over.
@@ -325,12 +342,19 @@ pub fn with_commit(
 ) -> KeyStatus {
     let mut status = observed.resource.status.clone();
     let now = observed.now.wall;
-    let grace = match (&observed.resource.desired, operation.reason) {
-        // The old value is compromised, or dead already.
-        (_, OperationReason::GenerationRaised) | (Err(_), _) => std::time::Duration::ZERO,
-        (Ok(desired), _) => desired.grace,
+    let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
+    let old = status.token.take();
+    let entry = HistoryEntry {
+        time: to_time(now),
+        event: event(operation.reason),
+        reason: operation.reason,
+        generation: operation.generation,
+        previous_prefix: old.as_ref().and_then(|old| old.prefix.clone()),
+        prefix: facts.prefix.as_deref().map(shown_prefix),
+        requested_by: operation.requested_by.clone(),
     };
-    if let Some(old) = status.token.take().filter(|old| old.id != facts.id.as_str()) {
+    remember(&mut status, entry);
+    if let Some(old) = old.filter(|old| old.id != facts.id.as_str()) {
         supersede(&mut status, &old.id, old.prefix, now, grace);
     }
     // What recovery superseded since the last commit, or what a slow process put into the Secret after it was
@@ -353,11 +377,15 @@ pub fn with_commit(
         entry.since = to_time(now);
         entry.revoke_after = to_time(later(now, grace).max(entry.revoke_after.0));
     }
+    if operation.urgent {
+        revoke_at_once(&mut status, now);
+    }
     // A token never returns from the superseded ones: its own id can't be among them.
     status.token = Some(token(facts));
     status.operation = None;
     status.observed_rotation_generation =
         Some(operation.generation.max(status.observed_rotation_generation.unwrap_or(0)));
+    status.observed_rotate_now = operation.rotate_now.clone().or(status.observed_rotate_now);
     status.last_rotation = Some(LastRotation {
         time: to_time(now),
         reason: operation.reason,
@@ -375,6 +403,29 @@ pub fn with_commit(
     let verdict = at_rest(observed, &status);
     set_conditions(&mut status, &verdict, observed.resource.generation, now);
     status
+}
+
+/// What an operation for this reason does to the value.
+#[must_use]
+pub fn event(reason: OperationReason) -> HistoryEvent {
+    match reason {
+        OperationReason::Created => HistoryEvent::Minted,
+        OperationReason::GenerationRaised | OperationReason::RotateNow => HistoryEvent::Rotated,
+        OperationReason::Adopted => HistoryEvent::Adopted,
+        OperationReason::Expiring
+        | OperationReason::SecretMissing
+        | OperationReason::SecretChanged
+        | OperationReason::StatusLost
+        | OperationReason::RevokedElsewhere
+        | OperationReason::RotatedElsewhere
+        | OperationReason::Activated => HistoryEvent::Replaced,
+    }
+}
+
+/// Puts a change of the value into the history.
+pub fn remember(status: &mut KeyStatus, entry: HistoryEntry) {
+    status.history.insert(0, entry);
+    status.history.truncate(MAX_HISTORY);
 }
 
 /// When the current token is to be renewed: at the last third of its life. A life whose beginning the API doesn't tell
@@ -397,6 +448,12 @@ pub fn renewal(status: &KeyStatus) -> Option<Timestamp> {
 pub fn at_rest(observed: &Observed, status: &KeyStatus) -> Verdict {
     let seen = status.observed_rotation_generation.unwrap_or(0);
     match &observed.resource.desired {
+        Ok(_)
+            if observed.resource.rotate_now.is_some()
+                && observed.resource.rotate_now != status.observed_rotate_now =>
+        {
+            Verdict::reconciling(true, Reason::RotationPending, "The rotation that was asked for is due.")
+        }
         Ok(desired) if desired.generation < seen => Verdict::ready(format!(
             "The Secret holds a living value. spec.rotation.generation is {}, but {seen} was acted on already: set it \
              to {} to rotate.",

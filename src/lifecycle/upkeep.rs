@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::resources::{
     DesiredState, ExternalChangePolicy, KeyStatus, MAX_SUPERSEDED, Operation, OperationKind, OperationReason,
+    RotationStrategy,
 };
 
 use super::absence::{Pending, gone, list_at, look_for, pending};
 use super::clauses::Clauses;
-use super::decide::{create, failed, rest, rest_until, rotate, show, write_if_changed};
+use super::decide::{asks_at_once, create, failed, rest, rest_until, rotate, show, write_if_changed};
 use super::desired::{Desired, InvalidSpec};
 use super::drift::{self, Finding};
 use super::listing::Listed;
@@ -112,6 +113,9 @@ fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
         SecretView::Absent { live: true } | SecretView::Ours(_) if adopting => {
             return Need::Value(OperationReason::Adopted);
         }
+        SecretView::Absent { live: true } | SecretView::Ours(_) if asks_at_once(observed) => {
+            return Need::Value(OperationReason::RotateNow);
+        }
         SecretView::Absent { live: true } | SecretView::Ours(_) if raised => {
             return Need::Value(OperationReason::GenerationRaised);
         }
@@ -188,15 +192,18 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
         );
         return show(observed, &verdict, rest_until(due));
     }
-    // The token that is replaced needs a place, and one more must stay free for a recovery.
-    if observed.resource.status.superseded.len() + 2 > MAX_SUPERSEDED {
-        let verdict = Verdict::stalled(holds_living_value(observed), Reason::SupersededFull, FULL);
-        return show(observed, &verdict, tidy(observed, clauses));
-    }
-    let mut operation = match operation(observed, reason) {
+    let mut operation = match operation(observed, desired, reason) {
         Ok(operation) => operation,
         Err(step) => return step,
     };
+    if let Some(verdict) = full(observed, &operation) {
+        let mut status = observed.resource.status.clone();
+        if operation.urgent {
+            status::revoke_at_once(&mut status, observed.now.wall);
+        }
+        status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
+        return write_if_changed(observed, status, tidy(observed, clauses));
+    }
     // A key doesn't become ready because its operation was refused: why it isn't may have been forgotten by then.
     operation.value_in_doubt = match reason {
         OperationReason::RevokedElsewhere | OperationReason::RotatedElsewhere => true,
@@ -219,10 +226,23 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
     Step::Record { operation, status: Box::new(status) }
 }
 
+/// Whether too many tokens await revocation for an operation to begin.
+fn full(observed: &Observed, operation: &Operation) -> Option<Verdict> {
+    // The token that is replaced needs a place, and one more must stay free for a recovery. What is rotated in place
+    // needs none, and an emergency isn't held up by revocations that fail.
+    let places = if operation.urgent && operation.kind == OperationKind::Rotate { 1 } else { 2 };
+    let full = observed.resource.status.superseded.len() + places > MAX_SUPERSEDED;
+    full.then(|| Verdict::stalled(holds_living_value(observed), Reason::SupersededFull, FULL))
+}
+
 /// Which operation brings a new value. A token is rotated only if it is known to be ours.
-fn operation(observed: &Observed, reason: OperationReason) -> Result<Operation, Step> {
-    let token = observed.resource.status.token.as_ref();
-    let (OperationReason::GenerationRaised | OperationReason::Adopted, Some(token)) = (reason, token) else {
+fn operation(observed: &Observed, desired: &Desired, reason: OperationReason) -> Result<Operation, Step> {
+    let rotates = match reason {
+        OperationReason::GenerationRaised => desired.strategy == RotationStrategy::InPlace,
+        OperationReason::RotateNow | OperationReason::Adopted => true,
+        _ => false,
+    };
+    let Some(token) = observed.resource.status.token.as_ref().filter(|_| rotates) else {
         return Ok(create(observed, reason));
     };
     match observed.listed_here(&token.id) {
@@ -302,7 +322,7 @@ fn holds_current_value(observed: &Observed) -> bool {
 fn lacking(reason: OperationReason) -> Reason {
     match reason {
         OperationReason::Created | OperationReason::Activated => Reason::Minting,
-        OperationReason::GenerationRaised => Reason::RotationPending,
+        OperationReason::GenerationRaised | OperationReason::RotateNow => Reason::RotationPending,
         OperationReason::Expiring => Reason::Expired,
         OperationReason::SecretMissing => Reason::SecretMissing,
         OperationReason::SecretChanged => Reason::SecretChanged,

@@ -16,17 +16,21 @@ mod status;
 pub use crds::{crd_files, crds, crds_yaml, write_crds};
 pub use keys::{AccessKey, AccessKeySpec, GatewayKey, GatewayKeySpec, Key, KeyKind, SpecParts};
 pub use rules::DEFAULT_SECRET_KEY;
-pub use schema::{MAX_GENERATION, MAX_SUPERSEDED};
+pub use schema::{MAX_GENERATION, MAX_HISTORY, MAX_ROTATE_NOW, MAX_SUPERSEDED};
 pub use spec::{
     AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec,
     RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec,
 };
 pub use status::{
-    KeyStatus, LastRotation, Operation, OperationKind, OperationReason, SecretStatus, Superseded, TokenStatus,
+    HistoryEntry, HistoryEvent, KeyStatus, LastRotation, Operation, OperationKind, OperationReason,
+    SecretStatus, Superseded, TokenStatus,
 };
 
 /// The API group of both resources; also the domain of labels, annotations and the finalizer.
 pub const GROUP: &str = "keys.keeptrusts.com";
+
+/// Annotation of a resource that asks for a rotation at once, whatever its strategy: any new value that isn't empty.
+pub const ROTATE_NOW: &str = "keys.keeptrusts.com/rotate-now";
 
 /// Our finalizer: while it is on a resource, its tokens aren't revoked yet.
 pub const FINALIZER: &str = "keys.keeptrusts.com/tokens";

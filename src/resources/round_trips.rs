@@ -78,7 +78,7 @@ fn secret_spec() -> impl Strategy<Value = SecretSpec> {
 fn rotation_spec() -> impl Strategy<Value = RotationSpec> {
     fields!(RotationSpec {
         generation: of(generation()),
-        strategy: of(variants!(RotationStrategy { InPlace })),
+        strategy: of(variants!(RotationStrategy { InPlace, Overlap })),
         grace: of(text(1, 32)),
     })
 }
@@ -132,6 +132,7 @@ fn operation_reason() -> impl Strategy<Value = OperationReason> {
     variants!(OperationReason {
         Created,
         GenerationRaised,
+        RotateNow,
         Expiring,
         SecretMissing,
         SecretChanged,
@@ -151,7 +152,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         token_id: of(text(0, 128)),
         reason: operation_reason(),
         generation: generation(),
+        rotate_now: of(text(0, 128)),
+        requested_by: of(text(0, 128)),
         value_in_doubt: any::<bool>(),
+        urgent: any::<bool>(),
     })
 }
 
@@ -165,6 +169,18 @@ fn last_rotation() -> impl Strategy<Value = LastRotation> {
         reason: operation_reason(),
         generation: generation(),
         operation: text(0, 128),
+    })
+}
+
+fn history_entry() -> impl Strategy<Value = HistoryEntry> {
+    fields!(HistoryEntry {
+        time: time(),
+        event: variants!(HistoryEvent { Minted, Rotated, Replaced, Adopted, Restored }),
+        reason: operation_reason(),
+        generation: generation(),
+        previous_prefix: of(text(0, 128)),
+        prefix: of(text(0, 128)),
+        requested_by: of(text(0, 128)),
     })
 }
 
@@ -183,11 +199,13 @@ fn status() -> impl Strategy<Value = KeyStatus> {
     fields!(KeyStatus {
         observed_generation: of(-1..=i64::MAX),
         observed_rotation_generation: of(generation()),
+        observed_rotate_now: of(text(0, 128)),
         token: of(token_status()),
         superseded: vec(superseded(), 0..=MAX_SUPERSEDED),
         operation: of(operation()),
         secret: of(secret_status()),
         last_rotation: of(last_rotation()),
+        history: vec(history_entry(), 0..=MAX_HISTORY),
         next_rotation: of(time()),
         conditions: vec(condition(), 0..=8),
     })

@@ -8,6 +8,12 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 /// The largest `rotation.generation`: 2^53, up to which a JSON number is exact in every client.
 pub const MAX_GENERATION: i64 = 1 << 53;
 
+/// How many changes of the value a status remembers.
+pub const MAX_HISTORY: usize = 10;
+
+/// How much of the annotation `rotate-now` counts, in characters.
+pub const MAX_ROTATE_NOW: usize = 128;
+
 /// The most tokens that may await revocation at once. With this bound a status stays far below etcd's limit, beyond
 /// which a write would fail *after* a token was made (review, \[15\]).
 pub const MAX_SUPERSEDED: usize = 8;

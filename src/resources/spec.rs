@@ -92,23 +92,28 @@ pub struct RotationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: Option<i64>,
-    /// How a rotation is done. Default: `InPlace`.
+    /// How a rotation is done. `InPlace`: the token API's own rotation; the old value dies at once, and so does every
+    /// token superseded before, if `generation` asked for it. `Overlap`: a new token takes the old one's place in the
+    /// Secret, and the old one lives on for `grace`. Default: `InPlace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<RotationStrategy>,
-    /// How long a token that was replaced by another one lives on, for example `30m`. `InPlace` rotations have none:
-    /// there the old value dies at once. Default: `1h`.
+    /// How long a token that was replaced by another one lives on, for example `30m`: in an `Overlap` rotation, before an
+    /// expiry, after a repair of the Secret. `InPlace` rotations have none: there the old value dies at once.
+    /// Default: `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub grace: Option<String>,
 }
 
 /// How a rotation is done. `InPlace`: the token API's own rotation, after which the old value is dead at once.
-/// Default: `InPlace`.
+/// `Overlap`: a new token, and the old one lives on for a while. Default: `InPlace`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RotationStrategy {
     /// The token API's own rotation: the old value dies at once.
     #[default]
     InPlace,
+    /// A new token takes the old one's place, and the old one lives on for `grace`.
+    Overlap,
 }
 
 /// What becomes of the token and the Secret when the resource is deleted. `Revoke`: every token is revoked and the

@@ -18,6 +18,10 @@ pub struct KeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub observed_rotation_generation: Option<i64>,
+    /// Value of the annotation `keys.keeptrusts.com/rotate-now` that was acted on last, up to 128 characters of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = schema::MAX_ROTATE_NOW))]
+    pub observed_rotate_now: Option<String>,
     /// The token whose value the Secret holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
@@ -37,6 +41,10 @@ pub struct KeyStatus {
     /// When the Secret last received a new value, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation: Option<LastRotation>,
+    /// The last changes of the value, ten at most, the latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = schema::MAX_HISTORY))]
+    pub history: Vec<HistoryEntry>,
     /// When the value will next be replaced, as far as that is known: before its token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
@@ -111,9 +119,20 @@ pub struct Operation {
     /// `spec.rotation.generation` that this operation satisfies.
     #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: i64,
+    /// Value of the annotation `keys.keeptrusts.com/rotate-now` that this operation satisfies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = schema::MAX_ROTATE_NOW))]
+    pub rotate_now: Option<String>,
     /// The value in the Secret may be dead: an operation before this one was a rotation whose outcome isn't known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub value_in_doubt: bool,
+    /// Field manager that asked for it, where the resource's managedFields tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub requested_by: Option<String>,
+    /// A person asked for it without an overlap: what it replaces, and what was superseded before, is revoked at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
 }
 
 /// What an operation asks of the token API.
@@ -132,6 +151,8 @@ pub enum OperationReason {
     Created,
     /// `spec.rotation.generation` was raised.
     GenerationRaised,
+    /// The annotation `keys.keeptrusts.com/rotate-now` had a new value.
+    RotateNow,
     /// The token was about to expire.
     Expiring,
     /// The Secret was missing.
@@ -180,4 +201,46 @@ pub struct LastRotation {
     /// The operation that brought the value. Internal: the Secret must name the same one.
     #[schemars(length(max = 128))]
     pub operation: String,
+}
+
+/// A change of the value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// When the operator recorded it.
+    pub time: Time,
+    /// What happened.
+    pub event: HistoryEvent,
+    /// Why.
+    pub reason: OperationReason,
+    /// `spec.rotation.generation` that it satisfied.
+    #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
+    pub generation: i64,
+    /// First characters of the value before, as the token API shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub previous_prefix: Option<String>,
+    /// First characters of the value since, as the token API shows them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub prefix: Option<String>,
+    /// Field manager that asked for it, where the resource's managedFields tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub requested_by: Option<String>,
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum HistoryEvent {
+    /// The first one was made.
+    Minted,
+    /// It was rotated, as the spec or an annotation asked.
+    Rotated,
+    /// It was replaced, because the old one was lost, dead, or about to die.
+    Replaced,
+    /// A token made elsewhere was taken over.
+    Adopted,
+    /// Status was lost, and the Secret's value was proved to live.
+    Restored,
 }

@@ -5,20 +5,22 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use keeptrusts_harness::proxy::{steps, tokens};
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Match, Proxy, Rule, eventually};
-use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
+use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key, KeyStatus};
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, condition};
 
 /// What a key goes through when the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Mint,
     Rotate,
+    Overlap,
     Repair,
     Delete,
     Retain,
@@ -106,7 +108,7 @@ fn steps_of(flow: Flow) -> Vec<Step> {
             step("write of the Secret", Kubernetes, steps::secret_write, 1, 0),
             step("commit", Kubernetes, steps::commit, 0, 0),
         ],
-        Flow::Repair => {
+        Flow::Overlap | Flow::Repair => {
             let mut all = creating();
             all.push(step("revocation", Tokens, |_| tokens::revoke(), 0, 0));
             all
@@ -161,6 +163,10 @@ pub(crate) async fn during_a_rotation(cx: Context) -> Result<()> {
     every_fault::<AccessKey>(cx, Flow::Rotate).await
 }
 
+pub(crate) async fn during_an_overlap(cx: Context) -> Result<()> {
+    every_fault::<AccessKey>(cx, Flow::Overlap).await
+}
+
 pub(crate) async fn during_a_repair(cx: Context) -> Result<()> {
     every_fault::<AccessKey>(cx, Flow::Repair).await
 }
@@ -189,10 +195,12 @@ async fn every_fault<K: Key>(cx: Context, flow: Flow) -> Result<()> {
 /// Lets one fault strike one key, and looks at what is left.
 async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, fault: Fault) -> Result<()> {
     let policy = if flow == Flow::Retain { "Retain" } else { "Revoke" };
-    let spec = json!({"deletionPolicy": policy, "rotation": {"grace": "1s"}});
+    let strategy = if flow == Flow::Overlap { "Overlap" } else { "InPlace" };
+    let spec = json!({"deletionPolicy": policy, "rotation": {"grace": "1s", "strategy": strategy}});
+    let mut since = None;
     if flow != Flow::Mint {
         world.create::<K>(key, spec.clone()).await?;
-        world.at_rest::<K>(key).await?;
+        since = ready_since(&world.at_rest::<K>(key).await?);
     }
     let rule = Rule::on((step.request)(key));
     let rule = match fault {
@@ -206,7 +214,9 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
     let handle = proxy(world, step).add(rule);
     match flow {
         Flow::Mint => drop(world.create::<K>(key, spec).await?),
-        Flow::Rotate => drop(world.change::<K>(key, json!({"rotation": {"generation": 1}})).await?),
+        Flow::Rotate | Flow::Overlap => {
+            drop(world.change::<K>(key, json!({"rotation": {"generation": 1}})).await?);
+        }
         Flow::Repair => drop(world.secrets().delete(key, &DeleteParams::default()).await?),
         Flow::Delete | Flow::Retain => drop(world.keys::<K>().delete(key, &DeleteParams::default()).await?),
     }
@@ -222,14 +232,27 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
         Fault::VeryLate => {
             match flow {
                 Flow::Delete | Flow::Retain => world.gone::<K>(key).await?,
-                Flow::Mint | Flow::Rotate | Flow::Repair => drop(world.ready::<K>(key).await?),
+                Flow::Mint | Flow::Rotate | Flow::Overlap | Flow::Repair => {
+                    drop(world.ready::<K>(key).await?);
+                }
             }
             handle.release();
             handle.finished(SOON).await?;
         }
         Fault::LostBefore | Fault::LostAfter | Fault::Conflict | Fault::Slow => {}
     }
-    aftermath::<K>(world, key, flow, step.extra(fault)).await
+    aftermath::<K>(world, key, flow, step.extra(fault)).await?;
+    if flow == Flow::Overlap {
+        ensure!(ready_since(&world.at_rest::<K>(key).await?) == since, "it wasn't ready all the time");
+    }
+    Ok(())
+}
+
+/// Since when a key is ready.
+fn ready_since(status: &KeyStatus) -> Option<Timestamp> {
+    condition(status, "Ready")
+        .filter(|ready| ready.status == "True")
+        .map(|ready| ready.last_transition_time.0)
 }
 
 fn proxy<'a>(world: &'a World, step: &Step) -> &'a Proxy {
@@ -241,7 +264,7 @@ fn proxy<'a>(world: &'a World, step: &Step) -> &'a Proxy {
 
 /// What must be so in the end.
 async fn aftermath<K: Key>(world: &World, key: &str, flow: Flow, extra: usize) -> Result<()> {
-    let base = if flow == Flow::Repair { 2 } else { 1 };
+    let base = if matches!(flow, Flow::Overlap | Flow::Repair) { 2 } else { 1 };
     match flow {
         Flow::Delete => {
             world.gone::<K>(key).await?;
@@ -253,8 +276,8 @@ async fn aftermath<K: Key>(world: &World, key: &str, flow: Flow, extra: usize) -
             ensure!(world.emulator.is_alive(&value), "the retained value is dead");
             ensure!(living(world, key).len() == 1, "{:?} live", living(world, key));
         }
-        Flow::Mint | Flow::Rotate | Flow::Repair => {
-            let generation = i64::from(flow == Flow::Rotate);
+        Flow::Mint | Flow::Rotate | Flow::Overlap | Flow::Repair => {
+            let generation = i64::from(matches!(flow, Flow::Rotate | Flow::Overlap));
             eventually(SOON, "one token lives, and its value is in the Secret", async || {
                 let status = world.at_rest::<K>(key).await?;
                 ensure!(status.observed_rotation_generation == Some(generation), "{status:?}");

@@ -15,6 +15,7 @@ mod quiet;
 mod refusals;
 mod restore;
 mod revoked;
+mod rotation;
 mod rules;
 mod shapes;
 mod stopping;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
             faults::during_a_mint,
             faults::during_the_mint_of_a_gateway_key,
             faults::during_a_rotation,
+            faults::during_an_overlap,
             faults::during_a_repair,
             faults::during_a_deletion,
             faults::during_a_deletion_that_retains,
@@ -137,6 +139,13 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         adoption::a_corrected_id_is_free_for_others,
         adoption::an_adopted_token_whose_id_changes,
         adoption::permission_is_by_namespace,
+        rotation::an_overlap_keeps_the_old_value_alive_for_its_grace,
+        rotation::so_does_a_gateway_keys,
+        rotation::a_second_one_amidst_an_overlap,
+        rotation::one_in_place_ends_an_overlap,
+        rotation::at_once_means_at_once_and_once,
+        rotation::so_it_does_for_a_gateway_key,
+        rotation::the_history_tells_who_and_why,
         revoked::every_token_dies_and_the_resource_stays,
         revoked::so_does_a_gateways,
         revoked::so_do_the_superseded_ones,

@@ -191,6 +191,8 @@ pub(crate) enum Act {
     Rotate,
     /// Raises it several times in a second.
     RotateInAHurry,
+    /// Ask for a rotation at once by annotation.
+    RotateNow,
     /// Deletes it, and makes it again when it is gone.
     Delete {
         /// In the foreground.
@@ -279,6 +281,7 @@ impl Act {
             Self::EditDescription => "description edited",
             Self::Rotate => "rotation asked for",
             Self::RotateInAHurry => "rotations in a hurry",
+            Self::RotateNow => "rotation at once asked for",
             Self::Delete { foreground: false } => "key deleted",
             Self::Delete { foreground: true } => "key deleted in the foreground",
             Self::Retain => "key deleted, retained",

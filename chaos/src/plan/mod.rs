@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    const EVERY: [&str; 49] = [
+    const EVERY: [&str; 50] = [
         "API server restarted",
         "Secret annotated",
         "Secret deleted",
@@ -136,6 +136,7 @@ mod tests {
         "operator frozen",
         "operator killed",
         "rotation asked for",
+        "rotation at once asked for",
         "rotations in a hurry",
         "status wiped",
         "template edited",

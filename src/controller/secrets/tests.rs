@@ -61,7 +61,10 @@ fn operation() -> Operation {
         token_id: None,
         reason: OperationReason::Created,
         generation: 3,
+        rotate_now: None,
         value_in_doubt: false,
+        urgent: false,
+        requested_by: None,
     }
 }
 

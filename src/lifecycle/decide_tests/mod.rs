@@ -4,6 +4,7 @@ mod adoption;
 mod drift;
 mod restore;
 mod revoked;
+mod rotation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use super::memory::{
 };
 use super::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
 use super::observed::{
-    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
-    Timing,
+    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, Requesters, ResourceView, SecretView,
+    Sighting, Timing,
 };
 use super::status::{Reason, Verdict, set_conditions};
 use super::step::{Closes, Step};
@@ -103,6 +104,8 @@ impl Case {
                 deleting: false,
                 finalizer: true,
                 desired: Desired::parse(&parts, "checkout"),
+                rotate_now: None,
+                requesters: Requesters::default(),
                 deletion_policy: DeletionPolicy::Revoke,
                 state: DesiredState::Active,
                 status: KeyStatus { observed_generation: Some(-1), ..KeyStatus::default() },
@@ -149,6 +152,7 @@ impl Case {
                 token: facts("tok_1"),
                 operation: BROUGHT_BY.to_owned(),
                 generation: 0,
+                rotate_now: None,
                 replaced: None,
                 fence: None,
                 retained: None,
@@ -181,13 +185,16 @@ impl Case {
     }
 
     fn asked(self, generation: i64) -> Self {
+        self.rotating(&RotationSpec { generation: Some(generation), ..RotationSpec::default() })
+    }
+
+    fn rotating(self, rotation: &RotationSpec) -> Self {
         self.with(|o| {
-            let rotation = RotationSpec { generation: Some(generation), ..RotationSpec::default() };
             let parts = SpecParts {
                 token: None,
                 gateway_id: None,
                 secret: None,
-                rotation: Some(&rotation),
+                rotation: Some(rotation),
                 state: None,
                 deletion_policy: None,
                 external_change_policy: None,
@@ -225,7 +232,10 @@ impl Case {
                 token_id: (kind == OperationKind::Rotate).then(|| "tok_1".to_owned()),
                 reason: OperationReason::GenerationRaised,
                 generation: 1,
+                rotate_now: None,
                 value_in_doubt: false,
+                urgent: false,
+                requested_by: None,
             });
             o.memory.operation_seen = Some(("recorded".to_owned(), at(900)));
         })
@@ -455,15 +465,6 @@ fn a_refused_request_waits_for_another_spec() {
 fn altered_names_stop_minting() {
     let case = Case::new().with(|o| o.connection.names_altered = true);
     assert_eq!(case.shown(), (false, "NamesAltered".to_owned(), true));
-}
-
-#[test]
-fn nothing_is_minted_while_the_superseded_ones_leave_no_room() {
-    let mut case = Case::minted().asked(1);
-    for n in 10..17 {
-        case = case.superseding(&format!("tok_{n}"), 0, 3_600);
-    }
-    assert_eq!(case.shown(), (true, "SupersededFull".to_owned(), true));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! - What has passed (a retry, a wait between repairs) is as if it had never been.
 //! - A dead token that nothing names is gone: ids never return. What memory says of ids and operations that nothing
 //!   else names is gone with them.
+//! - Nothing is decided by the history, nor by who asked for a rotation.
 //! - Messages and transition times of conditions decide nothing, but for the ids in them.
 //! - The two processes begin alike, so a state and its mirror image are one.
 //!
@@ -257,6 +258,8 @@ impl Canon {
             state,
             adopt,
             changes,
+            strategy,
+            at_once,
             status,
         } = resource;
         self.version(*version);
@@ -270,6 +273,8 @@ impl Canon {
         self.byte(*state as u8);
         self.byte(adopt.map_or(9, |value| value as u8));
         self.byte(*changes as u8);
+        self.byte(*strategy as u8);
+        self.byte(*at_once);
         self.status(status);
     }
 
@@ -277,16 +282,19 @@ impl Canon {
         let KeyStatus {
             observed_generation,
             observed_rotation_generation,
+            observed_rotate_now,
             token,
             superseded,
             operation,
             secret,
             last_rotation,
+            history: _,
             next_rotation: _,
             conditions,
         } = status;
         self.option(*observed_generation, |canon, it| canon.small(u64::try_from(it + 1).unwrap()));
         self.option(*observed_rotation_generation, |canon, it| canon.small(u64::try_from(it).unwrap()));
+        self.option(observed_rotate_now.as_deref(), Self::text);
         self.option(token.as_ref(), |canon, token| {
             canon.token(&token.id);
             canon.option(token.name.as_deref(), Self::name);
@@ -329,14 +337,27 @@ impl Canon {
     }
 
     fn operation(&mut self, operation: &Operation) {
-        let Operation { id, kind, token_name, token_id, reason, generation, value_in_doubt } = operation;
+        let Operation {
+            id,
+            kind,
+            token_name,
+            token_id,
+            reason,
+            generation,
+            rotate_now,
+            value_in_doubt,
+            urgent,
+            requested_by: _,
+        } = operation;
         self.operation_id(id);
         self.byte(*kind as u8);
         self.option(token_name.as_deref(), Self::name);
         self.option(token_id.as_deref(), Self::token);
         self.byte(*reason as u8);
         self.small(u64::try_from(*generation).unwrap());
+        self.option(rotate_now.as_deref(), Self::text);
         self.flag(*value_in_doubt);
+        self.flag(*urgent);
     }
 
     fn secret(&mut self, secret: &Secret) {
@@ -348,10 +369,12 @@ impl Canon {
     }
 
     fn record(&mut self, record: &Record) {
-        let Record { token, operation, generation, replaced, fence, retained, uids, emptied } = record;
+        let Record { token, operation, generation, rotate_now, replaced, fence, retained, uids, emptied } =
+            record;
         self.facts(token);
         self.operation_id(operation);
         self.small(u64::try_from(*generation).unwrap());
+        self.option(rotate_now.as_deref(), Self::text);
         self.option(replaced.as_deref(), Self::token);
         self.option(fence.as_deref(), Self::token);
         self.option(retained.as_deref(), Self::token);

@@ -1,6 +1,6 @@
 //! What is explored: each configuration with its bounds, complete within them.
 
-use crate::resources::{AdoptedValue, ExternalChangePolicy};
+use crate::resources::{AdoptedValue, ExternalChangePolicy, RotationStrategy};
 
 use super::explore::{Report, explore, settled};
 use super::outside::Outside;
@@ -31,6 +31,7 @@ pub(super) struct Configuration {
     pub hides_revoked: bool,
     pub adopt: Option<AdoptedValue>,
     pub changes: ExternalChangePolicy,
+    pub strategy: RotationStrategy,
 }
 
 impl Configuration {
@@ -46,6 +47,7 @@ impl Configuration {
         hides_revoked: false,
         adopt: None,
         changes: ExternalChangePolicy::Replace,
+        strategy: RotationStrategy::InPlace,
     };
 
     pub(super) fn start(&self, protocol: &Protocol) -> State {
@@ -57,7 +59,10 @@ impl Configuration {
         if let Some(value) = self.adopt {
             world = world.adopting(value);
         }
-        world.edit(|resource| resource.changes = self.changes);
+        world.edit(|resource| {
+            resource.changes = self.changes;
+            resource.strategy = self.strategy;
+        });
         let state = State {
             world,
             processes: vec![Process::default(); self.operators],
@@ -103,12 +108,16 @@ const REVOKE_NEWEST: Kind = Kind::Outside(Outside::RevokeNewest);
 const ROTATE: Kind = Kind::Outside(Outside::RotateElsewhere);
 const REVOKED: Kind = Kind::Outside(Outside::StateRevoked);
 const ACTIVE: Kind = Kind::Outside(Outside::StateActive);
+const STRATEGY: Kind = Kind::Outside(Outside::ToggleStrategy);
+const ROTATE_NOW: Kind = Kind::Outside(Outside::RotateNow);
 const FORWARD: Kind = Kind::Outside(Outside::ClockForward);
 
 const NEW: Configuration = Configuration::BASE;
 const READY: Configuration = Configuration { ready: true, ..NEW };
 const TWO: Configuration = Configuration { operators: 2, ..NEW };
 const TWO_READY: Configuration = Configuration { operators: 2, ..READY };
+const OVERLAP: Configuration = Configuration { strategy: RotationStrategy::Overlap, ..READY };
+const TWO_OVERLAP: Configuration = Configuration { operators: 2, ..OVERLAP };
 
 /// Lists showed nothing for a while, and then a rotation is asked for: as the token isn't listed, another one is made.
 pub(super) const UNLISTED_AND_RAISED: &[Action] = &[
@@ -209,6 +218,16 @@ configurations! {
     the_clock_is_set_forward: READY, 3, 5, [
         (FORWARD, 1), (Kind::List, 1), (EDIT_SECRET, 1), (Kind::Crash, 1), (RAISE, 1)
     ];
+    rotations_overlap: OVERLAP, 3, 4, [
+        (RAISE, 2), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (Kind::Lag, 1), (DELETE, 1), (WIPE, 1)
+    ];
+    rotations_of_two_operators_overlap: TWO_OVERLAP, 2, 3, [(RAISE, 2), (Kind::Pause, 1), (Kind::Lost, 1)];
+    the_strategy_changes: OVERLAP, 4, 5, [
+        (RAISE, 2), (STRATEGY, 1), (Kind::Crash, 1), (Kind::Late, 1), (REVOKE_NEWEST, 1), (DELETE_SECRET, 1)
+    ];
+    rotated_at_once_amidst_an_overlap: OVERLAP, 4, 5, [
+        (RAISE, 1), (ROTATE_NOW, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (WIPE, 1), (NEW_UID, 1)
+    ];
     adoption_rotates: Configuration { adopt: Some(AdoptedValue::Rotate), ..NEW }, 3, 5, [
         (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (Kind::Refused, 1)
     ];
@@ -263,6 +282,7 @@ fn a_configuration_of_ones_own() {
             None if word == "loose" => configuration.loose = true,
             None if word == "O7" => configuration.new_id = true,
             None if word == "O5" => configuration.hides_revoked = true,
+            None if word == "overlap" => configuration.strategy = RotationStrategy::Overlap,
             None if word == "halt" => configuration.changes = ExternalChangePolicy::Halt,
             None if word == "adopt" => configuration.adopt = Some(AdoptedValue::Rotate),
             None if word == "take" => configuration.adopt = Some(AdoptedValue::FromSecret),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::lifecycle::token::TokenId;
-use crate::resources::{DeletionPolicy, DesiredState};
+use crate::resources::{DeletionPolicy, DesiredState, RotationStrategy};
 
 use super::world::{Resource, World};
 
@@ -20,6 +20,10 @@ pub(super) enum Outside {
     /// `kubectl replace`: the finalizer is gone.
     WipeFinalizer,
     ToggleSuspend,
+    /// `spec.rotation.strategy` becomes the other one.
+    ToggleStrategy,
+    /// The annotation `rotate-now` gets a new value.
+    RotateNow,
     Delete,
     DeleteRetaining,
     /// Status is lost.
@@ -51,6 +55,8 @@ impl Outside {
         Self::ForgeRecord,
         Self::WipeFinalizer,
         Self::ToggleSuspend,
+        Self::ToggleStrategy,
+        Self::RotateNow,
         Self::Delete,
         Self::DeleteRetaining,
         Self::WipeStatus,
@@ -80,7 +86,9 @@ impl Outside {
         let unmarked = world.secret.as_ref().is_some_and(|secret| !secret.edited && secret.value != 0);
         let mut living = world.tokens.iter().filter(|token| token.ours && token.revoked.is_none());
         match self {
-            Self::RaiseGeneration | Self::ToggleSuspend => !resource.deleting,
+            Self::RaiseGeneration | Self::ToggleSuspend | Self::ToggleStrategy | Self::RotateNow => {
+                !resource.deleting
+            }
             // A person may say so until the resource is gone.
             Self::DeleteRetaining => resource.finalizer && resource.policy == DeletionPolicy::Revoke,
             Self::Delete | Self::WipeFinalizer => resource.finalizer && !resource.deleting,
@@ -142,6 +150,17 @@ impl Outside {
                 resource.suspend = !resource.suspend;
                 resource.generation += 1;
             }),
+            Self::ToggleStrategy => world.edit(|resource| {
+                resource.strategy = match resource.strategy {
+                    RotationStrategy::InPlace => RotationStrategy::Overlap,
+                    RotationStrategy::Overlap => RotationStrategy::InPlace,
+                };
+                resource.generation += 1;
+            }),
+            Self::RotateNow => {
+                world.allowed += 1;
+                world.edit(|resource| resource.at_once += 1);
+            }
             Self::Delete => world.edit(|resource| {
                 resource.deleting = true;
                 resource.generation += 1;

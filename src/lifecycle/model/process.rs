@@ -10,14 +10,13 @@ use crate::lifecycle::listing::Listing;
 use crate::lifecycle::memory::{Captured, Life, Memory, Outcome, Rendered, Retry, Trouble};
 use crate::lifecycle::naming::UidTag;
 use crate::lifecycle::observed::{
-    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, ResourceView, SecretView, Sighting,
+    Adoption, ConnectionView, Contents, Observed, OurSecret, Record, Requesters, ResourceView, SecretView,
+    Sighting,
 };
 use crate::lifecycle::status::Reason;
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
-use crate::resources::{
-    AdoptSpec, DeletionPolicy, DesiredState, OperationKind, OperationReason, RotationSpec, SpecParts,
-};
+use crate::resources::{AdoptSpec, DeletionPolicy, DesiredState, OperationKind, RotationSpec, SpecParts};
 
 use super::world::{ADOPTED, GRACE, InFlight, Lists, Resource, Secret, Token, World};
 
@@ -319,7 +318,7 @@ impl Process {
         let rotation = RotationSpec {
             generation: Some(resource.asked),
             grace: Some(format!("{GRACE}s")),
-            strategy: None,
+            strategy: Some(resource.strategy),
         };
         let adopt = resource.adopt.map(|value| AdoptSpec { token_id: ADOPTED.to_owned(), value });
         let parts = SpecParts {
@@ -356,6 +355,8 @@ impl Process {
                 deleting: resource.deleting,
                 finalizer: resource.finalizer,
                 desired: Desired::parse(&parts, "checkout"),
+                rotate_now: resource.rotate_now(),
+                requesters: Requesters::default(),
                 deletion_policy: resource.policy,
                 state: resource.state,
                 status: resource.status.clone(),
@@ -605,6 +606,7 @@ impl Process {
                         token: facts.clone(),
                         operation: operation.id.clone(),
                         generation: operation.generation,
+                        rotate_now: operation.rotate_now.clone(),
                         replaced: onto.names.clone(),
                         fence: None,
                         retained: None,
@@ -617,11 +619,7 @@ impl Process {
                 let recorded =
                     world.resource.as_ref().and_then(|resource| resource.status.operation.as_ref());
                 let current = recorded.is_some_and(|recorded| recorded.id == operation.id);
-                world.wrote_value(
-                    facts.id.as_str(),
-                    operation.reason == OperationReason::GenerationRaised,
-                    current,
-                );
+                world.wrote_value(facts.id.as_str(), operation.urgent, current);
                 // A lost answer is found by trying again: the version is another now.
                 if !lost {
                     self.see(world);
@@ -710,11 +708,13 @@ impl Process {
             Step::TakeSecret { version, facts, operation } => {
                 let uid = World::owner(self.view.as_ref().map_or(0, |view| view.resource.life)).uid;
                 let asked = self.view.as_ref().map_or(0, |view| view.resource.asked);
+                let rotate_now = self.view.as_ref().and_then(|view| view.resource.rotate_now());
                 let taken = self.patch(world, version, |secret| {
                     secret.record = Some(Record {
                         token: facts.clone(),
                         operation: operation.as_str().to_owned(),
                         generation: asked,
+                        rotate_now,
                         replaced: None,
                         fence: None,
                         retained: None,

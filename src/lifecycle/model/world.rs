@@ -13,7 +13,7 @@ use crate::lifecycle::step::Call;
 use crate::lifecycle::time::{Monotonic, Now};
 use crate::lifecycle::token::{TokenFacts, TokenId};
 use crate::resources::{
-    AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus,
+    AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus, RotationStrategy,
 };
 
 /// Grace of the model's key, in seconds.
@@ -42,6 +42,9 @@ pub(super) struct Resource {
     pub state: DesiredState,
     pub adopt: Option<AdoptedValue>,
     pub changes: ExternalChangePolicy,
+    pub strategy: RotationStrategy,
+    /// How often a rotation at once was asked for.
+    pub at_once: u8,
     pub status: KeyStatus,
 }
 
@@ -151,6 +154,19 @@ pub(super) struct World {
     pub writes: u64,
 }
 
+impl Resource {
+    /// The annotation that asks for a rotation at once.
+    pub(super) fn rotate_now(&self) -> Option<String> {
+        (self.at_once > 0).then(|| self.at_once.to_string())
+    }
+
+    /// Whether a rotation is asked for that status doesn't know of.
+    fn asks(&self) -> bool {
+        let raised = self.asked > self.status.observed_rotation_generation.unwrap_or(0);
+        raised || self.at_once > 0 && self.rotate_now() != self.status.observed_rotate_now
+    }
+}
+
 impl World {
     pub(super) fn new() -> Self {
         let timing = Timing::new(Duration::from_secs(10), Duration::from_secs(15));
@@ -222,6 +238,8 @@ impl World {
             state: DesiredState::Active,
             adopt: None,
             changes: ExternalChangePolicy::Replace,
+            strategy: RotationStrategy::InPlace,
+            at_once: 0,
             status: Self::blank(),
         }
     }
@@ -519,6 +537,9 @@ impl World {
         if !current && self.tampered {
             return;
         }
+        if at_once {
+            self.replaced.iter_mut().for_each(|replaced| replaced.2 = true);
+        }
         if let Some(old) = self.in_use.replace(id.to_owned()).filter(|old| old != id) {
             self.replaced.push((old, self.clock, at_once));
         }
@@ -616,6 +637,8 @@ impl World {
                 self.violate("I7: an operation is still recorded");
             } else if !resource.status.superseded.is_empty() && !stalled {
                 self.violate("I7: superseded tokens aren't revoked");
+            } else if !stalled && !resource.suspend && resource.asks() {
+                self.violate("I7: a rotation that was asked for wasn't made");
             }
         }
         self.check_mints();
