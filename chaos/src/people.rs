@@ -25,6 +25,9 @@ const STUBBORN: Duration = Duration::from_mins(15);
 /// One request. A frozen etcd answers later, or never.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// How long a schedule stands, what it says, and how often it has come by the time that its end is noticed.
+const SCHEDULE: (Duration, &str, usize) = (Duration::from_secs(8), "3s", 8);
+
 /// Between two attempts, and two looks.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -96,6 +99,7 @@ pub(crate) async fn act(stage: &Stage, key: usize, act: Act) -> Done {
         Act::Rotate => held.rotate().await,
         Act::RotateInAHurry => held.rotate_in_a_hurry().await,
         Act::RotateNow => held.rotate_now().await,
+        Act::Schedule => held.schedule().await,
         Act::Delete { foreground } => held.delete(foreground).await,
         Act::Retain => held.retain().await,
         Act::RevokeInConsole | Act::RotateInConsole => held.in_console(act).await,
@@ -191,9 +195,13 @@ impl Held<'_> {
     }
 
     async fn change(&self, patch: Value) -> Done {
+        self.change_within(PATIENCE, patch).await
+    }
+
+    async fn change_within(&self, patience: Duration, patch: Value) -> Done {
         let (api, name) = (self.api(), self.name());
         let patch = Patch::Merge(patch);
-        persist(PATIENCE, async || api.patch(&name, &PatchParams::default(), &patch).await).await?;
+        persist(patience, async || api.patch(&name, &PatchParams::default(), &patch).await).await?;
         Ok(())
     }
 
@@ -276,6 +284,18 @@ impl Held<'_> {
         self.change(json!({"metadata": {"annotations": {ROTATE_NOW: self.now.edits.to_string()}}})).await?;
         self.because("rotations at once asked for");
         Ok(())
+    }
+
+    async fn schedule(&mut self) -> Done {
+        let strategy = if self.now.edits.is_multiple_of(2) { "InPlace" } else { "Overlap" };
+        self.change(json!({"spec": {"rotation": {"every": SCHEDULE.1, "strategy": strategy}}})).await?;
+        for _ in 0..SCHEDULE.2 {
+            self.because("rotations by schedule");
+        }
+        tokio::time::sleep(SCHEDULE.0).await;
+        let strategy = &self.key.manifest(&self.now)["spec"]["rotation"]["strategy"];
+        let over = json!({"spec": {"rotation": {"every": null, "strategy": strategy}}});
+        self.change_within(STUBBORN, over).await
     }
 
     async fn delete(&mut self, foreground: bool) -> Done {

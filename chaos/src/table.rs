@@ -20,7 +20,7 @@ chart's own Deployment and with its rights, against the emulator of the token AP
 - operators are killed (SIGKILL) and frozen (SIGSTOP, up to 30 s), the API server is killed or stopped and started again, etcd is frozen;
 - calls of the token API are slow, held and carried out late, lost before or after they were carried out, answered with errors, web
   pages, redirects, nonsense, half an answer or an endless one; lists are old, paged, cut short, broken, empty;
-- people revoke and rotate tokens in the console, delete and edit Secrets, strip their labels, wipe statuses, edit specs, ask for rotations one by one, in a hurry and at once, delete keys
+- people revoke and rotate tokens in the console, delete and edit Secrets, strip their labels, wipe statuses, edit specs, ask for rotations one by one, in a hurry, at once and by schedule, delete keys
   (in the background, in the foreground, with `Retain`) and whole namespaces, and make them again.
 
 Then everything is left in peace, and the invariants are checked against the emulator's own table of tokens, the Secrets and every log:

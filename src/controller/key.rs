@@ -13,6 +13,7 @@ use crate::clock;
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::observed::{Contents, SecretView};
+use crate::lifecycle::schedule;
 use crate::lifecycle::time::Monotonic;
 use crate::token_api::Permit;
 
@@ -204,7 +205,8 @@ impl KeyState {
 
     /// How long to wait before the next attempt.
     pub(super) fn next_wait(&mut self) -> Duration {
-        self.waits.next().unwrap_or(Duration::from_mins(5))
+        let wait = self.waits.next().unwrap_or(Duration::from_mins(5));
+        schedule::patience(&self.object.view.status, clock::now().wall).map_or(wait, |most| wait.min(most))
     }
 
     /// Something worked: the next failure is a first one.

@@ -6,7 +6,7 @@
 use crate::resources::{DeletionPolicy, Operation, OperationKind, OperationReason, RotationStrategy};
 
 use super::clauses::Clauses;
-use super::memory::{Captured, Flight, Stage};
+use super::memory::{Captured, Flight, Retry, Stage, Trouble};
 use super::naming::Tag;
 use super::observed::{Observed, OurSecret, SecretView};
 use super::status::{self, Reason, Verdict};
@@ -261,12 +261,24 @@ pub(super) fn retains(observed: &Observed) -> bool {
     observed.resource.deletion_policy == DeletionPolicy::Retain
 }
 
-/// The verdict on something that failed.
-pub(super) fn failed(reason: Reason, ready: bool, terminal: bool, message: &str) -> Verdict {
-    let reason = if ready { Reason::RotationPending } else { reason };
-    if terminal {
-        Verdict::stalled(ready, reason, message)
-    } else {
-        Verdict::reconciling(ready, reason, message)
+/// The verdict while trouble holds back an operation that is wanted for `wanted`. `ready` says that there is a living value.
+pub(super) fn failed(trouble: &Trouble, wanted: OperationReason, ready: bool) -> Verdict {
+    let message = trouble.message.as_str();
+    let terminal = matches!(trouble.retry, Retry::OtherThanGeneration(_));
+    match (ready, terminal) {
+        (false, false) => Verdict::reconciling(false, trouble.reason, message),
+        (false, true) => Verdict::stalled(false, trouble.reason, message),
+        (true, false) => waiting(wanted, message),
+        (true, true) => Verdict::stalled(true, waiting(wanted, message).reason, message),
+    }
+}
+
+/// The verdict while an operation that is wanted for `wanted` waits, and there is a living value. Nobody waits for what time brings.
+pub(super) fn waiting(wanted: OperationReason, message: &str) -> Verdict {
+    match wanted {
+        OperationReason::Scheduled | OperationReason::Expiring => {
+            Verdict { reason: Reason::RotationOverdue, ..Verdict::ready(message) }
+        }
+        _ => Verdict::reconciling(true, Reason::RotationPending, message),
     }
 }

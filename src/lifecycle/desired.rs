@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::resources::{
-    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RotationStrategy, SpecParts,
+    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RotationSpec, RotationStrategy,
+    SpecParts, WindowSpec,
 };
 
 use super::duration;
 use super::template::Template;
+use super::windows::{Window, Windows};
 
 /// How long a superseded token lives on unless the spec says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_hours(1);
@@ -41,6 +43,12 @@ pub struct Desired {
     pub data: BTreeMap<String, Template>,
     /// Rotation generation asked for.
     pub generation: i64,
+    /// How old a value may get.
+    pub every: Option<Duration>,
+    /// How long before its expiry a token is replaced; nothing for the last third of its life.
+    pub renew_before: Option<Duration>,
+    /// When what time brings may be done.
+    pub windows: Windows,
     /// How a rotation is done.
     pub strategy: RotationStrategy,
     /// How long a superseded token lives on.
@@ -94,6 +102,11 @@ impl Desired {
         };
         let expires_after = read("token.expiresAfter", &token.expires_after)?;
         let grace = read("rotation.grace", &rotation.grace)?.unwrap_or(DEFAULT_GRACE);
+        let strategy = rotation.strategy.unwrap_or_default();
+        let every = read("rotation.every", &rotation.every)?;
+        let renew_before = read("rotation.renewBefore", &rotation.renew_before)?;
+        let windows = windows(&rotation.windows)?;
+        check_times(&rotation, expires_after, every, renew_before, grace)?;
         let generation = rotation.generation.unwrap_or(0);
         if generation < 0 {
             return Err(invalid("rotation.generation", "must be 0 or more"));
@@ -134,7 +147,10 @@ impl Desired {
             annotations: template.annotations,
             data,
             generation,
-            strategy: rotation.strategy.unwrap_or_default(),
+            every,
+            renew_before,
+            windows,
+            strategy,
             grace,
             deletion_policy: parts.deletion_policy.unwrap_or_default(),
             external_change_policy: parts.external_change_policy.unwrap_or_default(),
@@ -142,6 +158,46 @@ impl Desired {
             suspend: parts.suspend.unwrap_or_default(),
         })
     }
+}
+
+fn windows(specs: &[WindowSpec]) -> Result<Windows, InvalidSpec> {
+    let read = |(nr, spec): (usize, &WindowSpec)| {
+        Window::parse(spec)
+            .map_err(|error| invalid(format!("rotation.windows[{nr}].{}", error.field), error.problem))
+    };
+    specs.iter().enumerate().map(read).collect::<Result<_, _>>().map(Windows::new)
+}
+
+/// Times that make sense alone, and not together.
+fn check_times(
+    rotation: &RotationSpec,
+    expires_after: Option<Duration>,
+    every: Option<Duration>,
+    renew_before: Option<Duration>,
+    grace: Duration,
+) -> Result<(), InvalidSpec> {
+    if every.is_some() && rotation.strategy.is_none() {
+        return Err(invalid(
+            "rotation.strategy",
+            "must be set where rotation.every is: Overlap, or InPlace if the old value may die at once",
+        ));
+    }
+    if every.is_some_and(|every| every <= grace) && rotation.strategy == Some(RotationStrategy::Overlap) {
+        let grace = if rotation.grace.is_some() { "" } else { ", which is 1h unless it is set" };
+        return Err(invalid(
+            "rotation.every",
+            format!("must be longer than rotation.grace{grace}, or superseded tokens would pile up"),
+        ));
+    }
+    if let (Some(before), Some(life)) = (renew_before, expires_after)
+        && before >= life
+    {
+        return Err(invalid(
+            "rotation.renewBefore",
+            "must be shorter than token.expiresAfter, or the token would be replaced without end",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a label or annotation is in the operator's own domain.

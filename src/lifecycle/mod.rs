@@ -24,11 +24,13 @@ pub mod orphans;
 mod recovery;
 mod restore;
 mod revocation;
+pub mod schedule;
 pub mod status;
 pub mod step;
 pub mod template;
 pub mod time;
 pub mod token;
 mod upkeep;
+pub mod windows;
 
 pub use decide::decide;

@@ -18,7 +18,7 @@ use super::{revocation, upkeep};
 pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clauses) -> Step {
     let harmless = observed.memory.harmless.as_ref() == Some(&operation.id);
     if harmless && !operation.value_in_doubt {
-        return close_harmless(observed);
+        return close_harmless(observed, operation);
     }
     let secret = match &observed.secret {
         SecretView::Ours(secret) if !secret.live || secret.contents == Contents::Unread => {
@@ -74,7 +74,7 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
             close_full(observed)
         };
     }
-    if let Some(blocked) = upkeep::blocked(observed) {
+    if let Some(blocked) = upkeep::blocked(observed, operation.reason) {
         return blocked;
     }
     if observed.memory.preflight.is_none() {
@@ -179,10 +179,10 @@ fn await_list(observed: &Observed, quiet: Monotonic) -> Step {
     list_at(observed, next)
 }
 
-fn close_harmless(observed: &Observed) -> Step {
+fn close_harmless(observed: &Observed, operation: &Operation) -> Step {
     let mut status = observed.resource.status.clone();
     status.operation = None;
-    let verdict = upkeep::verdict_without_operation(observed, &status);
+    let verdict = upkeep::verdict_without_operation(observed, &status, operation.reason);
     close(observed, status, &verdict)
 }
 

@@ -15,6 +15,7 @@ use super::decide::{rest, rest_until, show};
 use super::desired::Desired;
 use super::memory::{Life, ProofOf};
 use super::observed::{Contents, Observed, OurSecret};
+use super::schedule;
 use super::status::{self, Reason, Verdict};
 use super::step::{Closes, Step};
 use super::time::to_time;
@@ -158,7 +159,7 @@ fn rebuild(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Step {
         key: desired.secret_key.clone(),
         resource_version: current.then(|| secret.version.clone()),
     });
-    status.next_rotation = status::renewal(&status).map(to_time);
+    schedule::tell_next(desired, &observed.owner.uid, &mut status, now);
     let verdict = status::at_rest(observed, &status);
     status::set_conditions(&mut status, &verdict, observed.resource.generation, now);
     Step::WriteStatus { status: Box::new(status), closes: Closes::Loss }

@@ -9,6 +9,7 @@ use crate::resources::{
 };
 
 use super::observed::Observed;
+use super::schedule;
 use super::time::{later, to_time};
 use super::token::TokenFacts;
 
@@ -58,6 +59,7 @@ reasons! {
     Minting: "A token is being made.", "Wait.";
     Rotating: "The token is being rotated in place: its old value is dead, or may be, and the new one isn't in the Secret yet.", "Wait.";
     RotationPending: "The rotation that was asked for isn't done yet; the old value lives.", "Wait; the message tells what holds it back.";
+    RotationOverdue: "A rotation is due by schedule, or a renewal before the token expires, and something holds it back; the old value lives.", "Wait, or see to what the message tells.";
     Suspended: "spec.suspend is true and the key has no living value.", "Set spec.suspend to false.";
     InvalidSpec: "The spec asks for something that can't be done; the message names the field.", "Change that field.";
     SecretConflict: "A Secret of the name exists and isn't this resource's. It was left alone and no token was made.", "Make a new resource with another spec.secret.name, or remove the Secret if nobody needs it.";
@@ -269,6 +271,9 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
         OperationReason::Expiring if !expired(observed) => {
             Verdict::ready("The token is about to expire and is being replaced.")
         }
+        OperationReason::Scheduled if is_ready(&observed.resource.status) => {
+            Verdict::ready("A rotation is due by schedule; a new token is being made.")
+        }
         OperationReason::Expiring => Verdict::reconciling(
             false,
             Reason::Expired,
@@ -287,11 +292,13 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
                 },
             )
         }
-        OperationReason::GenerationRaised | OperationReason::RotateNow => Verdict::reconciling(
-            false,
-            Reason::Rotating,
-            "A new token is being made in place of the one that was rotated.",
-        ),
+        OperationReason::GenerationRaised | OperationReason::RotateNow | OperationReason::Scheduled => {
+            Verdict::reconciling(
+                false,
+                Reason::Rotating,
+                "A new token is being made in place of the one that was rotated.",
+            )
+        }
     }
 }
 
@@ -399,7 +406,10 @@ pub fn with_commit(
             resource_version: checked.map(ToOwned::to_owned),
         });
     }
-    status.next_rotation = renewal(&status).map(to_time);
+    status.next_rotation = None;
+    if let Ok(desired) = &observed.resource.desired {
+        schedule::tell_next(desired, &observed.owner.uid, &mut status, now);
+    }
     let verdict = at_rest(observed, &status);
     set_conditions(&mut status, &verdict, observed.resource.generation, now);
     status
@@ -410,7 +420,9 @@ pub fn with_commit(
 pub fn event(reason: OperationReason) -> HistoryEvent {
     match reason {
         OperationReason::Created => HistoryEvent::Minted,
-        OperationReason::GenerationRaised | OperationReason::RotateNow => HistoryEvent::Rotated,
+        OperationReason::GenerationRaised | OperationReason::RotateNow | OperationReason::Scheduled => {
+            HistoryEvent::Rotated
+        }
         OperationReason::Adopted => HistoryEvent::Adopted,
         OperationReason::Expiring
         | OperationReason::SecretMissing
@@ -426,21 +438,6 @@ pub fn event(reason: OperationReason) -> HistoryEvent {
 pub fn remember(status: &mut KeyStatus, entry: HistoryEntry) {
     status.history.insert(0, entry);
     status.history.truncate(MAX_HISTORY);
-}
-
-/// When the current token is to be renewed: at the last third of its life. A life whose beginning the API doesn't tell
-/// began when the value was written.
-#[must_use]
-pub fn renewal(status: &KeyStatus) -> Option<Timestamp> {
-    /// However short an expiry the API sets, tokens aren't made faster than this.
-    const LEAST: i64 = 10;
-    let token = status.token.as_ref()?;
-    let end = token.expires_at.as_ref()?.0.as_second();
-    let told = token.created_at.iter().chain(&token.rotated_at).map(|time| time.0.as_second()).max();
-    let written = status.last_rotation.as_ref().map(|last| last.time.0.as_second());
-    let start = told.or(written)?.min(end);
-    let renew = end - (end - start) / 3;
-    Timestamp::from_second(written.map_or(renew, |written| renew.max(written + LEAST))).ok()
 }
 
 /// The row of the table when nothing is asked. Also says that a lower generation does nothing, and which comes next.

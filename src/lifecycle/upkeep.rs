@@ -10,12 +10,14 @@ use crate::resources::{
 
 use super::absence::{Pending, gone, list_at, look_for, pending};
 use super::clauses::Clauses;
-use super::decide::{asks_at_once, create, failed, rest, rest_until, rotate, show, write_if_changed};
+use super::decide::{
+    asks_at_once, create, failed, rest, rest_until, rotate, show, waiting, write_if_changed,
+};
 use super::desired::{Desired, InvalidSpec};
 use super::drift::{self, Finding};
 use super::listing::Listed;
-use super::memory::Retry;
 use super::observed::{Contents, Observed, SecretView};
+use super::schedule;
 use super::status::{self, Reason, Verdict};
 use super::step::Step;
 use super::time::{Monotonic, elapsed, to_time};
@@ -57,7 +59,7 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
         Need::Person(reason) => show(observed, &halted(reason), tidy(observed, clauses)),
-        Need::Nothing => maintain(observed, clauses),
+        Need::Nothing => maintain(observed, desired, clauses),
     }
 }
 
@@ -140,8 +142,9 @@ fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
             Need::Look(Step::ReadSecret)
         };
     }
-    let due = status::renewal(current).is_some_and(|due| due <= observed.now.wall);
-    if due && (!observed.connection.clock_skewed || status::expired(observed)) {
+    let next = schedule::next(desired, &observed.owner.uid, current, observed.now.wall);
+    let due = |reason| next.is_some_and(|next| next.reason == reason && next.at <= observed.now.wall);
+    if due(OperationReason::Expiring) && (!observed.connection.clock_skewed || status::expired(observed)) {
         return Need::Value(OperationReason::Expiring);
     }
     match drift::examine(observed, token, secret, clauses) {
@@ -167,15 +170,18 @@ fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
             None => Step::RenderSecret { version: secret.version.clone() },
         });
     }
+    if due(OperationReason::Scheduled) && !observed.connection.clock_skewed {
+        return Need::Value(OperationReason::Scheduled);
+    }
     Need::Nothing
 }
 
 /// Begins an operation, or says what holds it back.
 fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, clauses: Clauses) -> Step {
     if desired.suspend {
-        return show(observed, &suspended(observed), tidy(observed, clauses));
+        return show(observed, &suspended(observed, reason), tidy(observed, clauses));
     }
-    if let Some(step) = blocked(observed) {
+    if let Some(step) = blocked(observed, reason) {
         return step;
     }
     if observed.draining {
@@ -238,7 +244,9 @@ fn full(observed: &Observed, operation: &Operation) -> Option<Verdict> {
 /// Which operation brings a new value. A token is rotated only if it is known to be ours.
 fn operation(observed: &Observed, desired: &Desired, reason: OperationReason) -> Result<Operation, Step> {
     let rotates = match reason {
-        OperationReason::GenerationRaised => desired.strategy == RotationStrategy::InPlace,
+        OperationReason::GenerationRaised | OperationReason::Scheduled => {
+            desired.strategy == RotationStrategy::InPlace
+        }
         OperationReason::RotateNow | OperationReason::Adopted => true,
         _ => false,
     };
@@ -276,7 +284,7 @@ fn operation(observed: &Observed, desired: &Desired, reason: OperationReason) ->
 
 /// What keeps any operation from beginning: a spec that can't be acted on, a foreign Secret, altered names, trouble that
 /// isn't over.
-pub(super) fn blocked(observed: &Observed) -> Option<Step> {
+pub(super) fn blocked(observed: &Observed, wanted: OperationReason) -> Option<Step> {
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
         Err(invalid) => return Some(show(observed, &invalid_spec(observed, invalid), rest())),
@@ -293,7 +301,7 @@ pub(super) fn blocked(observed: &Observed) -> Option<Step> {
         return Some(show(observed, &verdict, rest()));
     }
     let Pending { trouble, until } = pending(observed)?;
-    let verdict = failed(trouble.reason, holds_living_value(observed), until.is_none(), &trouble.message);
+    let verdict = failed(trouble, wanted, holds_living_value(observed));
     Some(show(observed, &verdict, Step::Rest { until }))
 }
 
@@ -323,6 +331,7 @@ fn lacking(reason: OperationReason) -> Reason {
     match reason {
         OperationReason::Created | OperationReason::Activated => Reason::Minting,
         OperationReason::GenerationRaised | OperationReason::RotateNow => Reason::RotationPending,
+        OperationReason::Scheduled => Reason::RotationOverdue,
         OperationReason::Expiring => Reason::Expired,
         OperationReason::SecretMissing => Reason::SecretMissing,
         OperationReason::SecretChanged => Reason::SecretChanged,
@@ -346,37 +355,31 @@ fn halted(reason: OperationReason) -> Verdict {
     )
 }
 
-fn suspended(observed: &Observed) -> Verdict {
+fn suspended(observed: &Observed, wanted: OperationReason) -> Verdict {
     if holds_living_value(observed) {
-        Verdict {
-            ready: true,
-            reason: Reason::RotationPending,
-            message: "spec.suspend is true: the rotation that is due waits until it is false.".to_owned(),
-            reconciling: false,
-            stalled: false,
-        }
+        let message = "spec.suspend is true: the rotation that is due waits until it is false.";
+        Verdict { reconciling: false, ..waiting(wanted, message) }
     } else {
         Verdict::stalled(false, Reason::Suspended, Reason::Suspended.meaning())
     }
 }
 
 /// The row of the table once an operation was closed that changed nothing.
-pub(super) fn verdict_without_operation(observed: &Observed, status: &KeyStatus) -> Verdict {
+pub(super) fn verdict_without_operation(
+    observed: &Observed,
+    status: &KeyStatus,
+    wanted: OperationReason,
+) -> Verdict {
     let living = holds_current_value(observed);
     match &observed.memory.trouble {
-        Some(trouble) => failed(
-            trouble.reason,
-            living,
-            matches!(trouble.retry, Retry::OtherThanGeneration(_)),
-            &trouble.message,
-        ),
+        Some(trouble) => failed(trouble, wanted, living),
         None if living => status::at_rest(observed, status),
         None => Verdict::reconciling(false, Reason::Minting, "A token is being made."),
     }
 }
 
 /// No new value is needed: revoke what is due, claim what nobody names, say what is so.
-fn maintain(observed: &Observed, clauses: Clauses) -> Step {
+fn maintain(observed: &Observed, desired: &Desired, clauses: Clauses) -> Step {
     let mut status = observed.resource.status.clone();
     if let (Some(checked), Some(secret)) = (&mut status.secret, observed.ours())
         && secret.contents == Contents::Current
@@ -387,7 +390,7 @@ fn maintain(observed: &Observed, clauses: Clauses) -> Step {
     if let Some(token) = &mut status.token {
         drift::believe(observed, token);
     }
-    status.next_rotation = status::renewal(&status).map(to_time);
+    schedule::tell_next(desired, &observed.owner.uid, &mut status, observed.now.wall);
     let verdict = status::at_rest(observed, &status);
     status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
     write_if_changed(observed, status, tidy(observed, clauses))
@@ -537,8 +540,11 @@ fn due_at(observed: &Observed, entry: &crate::resources::Superseded, clauses: Cl
 /// When time alone will bring something to do.
 fn timer(observed: &Observed, clauses: Clauses) -> Option<Monotonic> {
     let status = &observed.resource.status;
-    let renewal = status::renewal(status).map(|due| observed.now.mono + elapsed(observed.now.wall, due));
+    let desired = observed.resource.desired.as_ref().ok();
+    let next =
+        desired.and_then(|desired| schedule::next(desired, &observed.owner.uid, status, observed.now.wall));
+    let next = next.map(|next| observed.now.mono + elapsed(observed.now.wall, next.at));
     let revocations = status.superseded.iter().filter_map(|entry| due_at(observed, entry, clauses));
     let later = |at: &Monotonic| *at > observed.now.mono;
-    revocations.chain(renewal).filter(later).min()
+    revocations.chain(next).filter(later).min()
 }

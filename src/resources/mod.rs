@@ -19,7 +19,7 @@ pub use rules::DEFAULT_SECRET_KEY;
 pub use schema::{MAX_GENERATION, MAX_HISTORY, MAX_ROTATE_NOW, MAX_SUPERSEDED};
 pub use spec::{
     AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec,
-    RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec,
+    RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec, WindowSpec,
 };
 pub use status::{
     HistoryEntry, HistoryEvent, KeyStatus, LastRotation, Operation, OperationKind, OperationReason,

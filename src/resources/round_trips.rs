@@ -15,6 +15,7 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::schema::MAX_WINDOWS;
 use super::*;
 
 /// A struct, from a strategy for each of its fields.
@@ -75,9 +76,16 @@ fn secret_spec() -> impl Strategy<Value = SecretSpec> {
     fields!(SecretSpec { name: of(text(1, 253)), key: of(text(1, 253)), template: of(secret_template()) })
 }
 
+fn window_spec() -> impl Strategy<Value = WindowSpec> {
+    fields!(WindowSpec { schedule: text(9, 128), duration: text(1, 32), time_zone: of(text(1, 64)) })
+}
+
 fn rotation_spec() -> impl Strategy<Value = RotationSpec> {
     fields!(RotationSpec {
         generation: of(generation()),
+        every: of(text(1, 32)),
+        renew_before: of(text(1, 32)),
+        windows: vec(window_spec(), 0..=MAX_WINDOWS),
         strategy: of(variants!(RotationStrategy { InPlace, Overlap })),
         grace: of(text(1, 32)),
     })
@@ -133,6 +141,7 @@ fn operation_reason() -> impl Strategy<Value = OperationReason> {
         Created,
         GenerationRaised,
         RotateNow,
+        Scheduled,
         Expiring,
         SecretMissing,
         SecretChanged,

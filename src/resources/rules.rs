@@ -49,6 +49,7 @@ pub(super) fn rules(kind: KeyKind) -> Vec<ValidationRule> {
     rules.push(gateway_id_is_known(kind));
     rules.push(adoption_says_what_becomes_of_the_token());
     rules.push(adoption_is_settled());
+    rules.push(schedule_says_how());
     rules
 }
 
@@ -112,6 +113,21 @@ fn gateway_id_is_known(kind: KeyKind) -> ValidationRule {
         rule,
         message: Some(message.to_owned()),
         field_path: Some(".spec.secret.template.data".to_owned()),
+        ..ValidationRule::default()
+    }
+}
+
+/// Nobody gets outages by schedule who didn't ask for them.
+fn schedule_says_how() -> ValidationRule {
+    ValidationRule {
+        rule: "!has(self.spec.rotation) || !has(self.spec.rotation.every) || has(self.spec.rotation.strategy)".to_owned(),
+        message: Some(
+            "rotation.every needs rotation.strategy: Overlap if the old value is to live on for rotation.grace, InPlace if it may \
+             die at once"
+                .to_owned(),
+        ),
+        reason: Some("FieldValueRequired".to_owned()),
+        field_path: Some(".spec.rotation.every".to_owned()),
         ..ValidationRule::default()
     }
 }

@@ -8,6 +8,9 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 /// The largest `rotation.generation`: 2^53, up to which a JSON number is exact in every client.
 pub const MAX_GENERATION: i64 = 1 << 53;
 
+/// The most windows of a key.
+pub(super) const MAX_WINDOWS: usize = 8;
+
 /// How many changes of the value a status remembers.
 pub const MAX_HISTORY: usize = 10;
 
@@ -53,6 +56,49 @@ pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
                 "message": "a duration can't be zero: leave the field out for its default, or write a short one such as 1s",
             },
         ],
+    })
+}
+
+/// Five fields as cron reads them. What can't be told by their form alone (an inverted range, a day that no month has) is told by the
+/// operator.
+pub(super) fn cron(_: &mut SchemaGenerator) -> Schema {
+    let field = |one: &str| {
+        let item = format!("([*](/[1-9][0-9]?)?|{one}(-{one}(/[1-9][0-9]?)?)?)");
+        format!("{item}(,{item})*")
+    };
+    let fields = [
+        "[0-5]?[0-9]",
+        "([01]?[0-9]|2[0-3])",
+        "(0?[1-9]|[12][0-9]|3[01])",
+        "(0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)",
+        "([0-7]|SUN|MON|TUE|WED|THU|FRI|SAT)",
+    ];
+    let pattern = fields.map(field).join(" ");
+    json_schema!({
+        "type": "string",
+        "minLength": 9,
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": format!("self.matches('^(?i){pattern}$')"),
+            "message": "a schedule has five fields with single spaces between them: minute (0-59), hour (0-23), day of month \
+                (1-31), month (1-12 or JAN-DEC), day of week (0-7 or SUN-SAT), each *, a number, a range, a list of these, or a \
+                step as in */15, for example 0 2 * * 6",
+        }],
+    })
+}
+
+/// The name of a time zone.
+pub(super) fn time_zone(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 64,
+        "x-kubernetes-validations": [{
+            // A name that isn't known is an error of the second part, and an error refuses as well.
+            "rule": "self.matches('^[A-Z][A-Za-z0-9_+/-]*$') && self != 'Local' && \
+                timestamp('2026-01-01T00:00:00Z').getHours(self) >= 0",
+            "message": "a time zone is named as in the IANA database, for example Europe/Berlin or UTC",
+        }],
     })
 }
 

@@ -92,6 +92,21 @@ pub struct RotationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: Option<i64>,
+    /// Rotate on a schedule, for example `90d` or `12w`: no value gets older than this, but for what windows hold back. Keys
+    /// that were made together are spread over the second half of it. Needs `strategy`. Default: no schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub every: Option<String>,
+    /// How long before a token expires it is replaced by a new one, for example `30d`. Default: the last third of its
+    /// life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub renew_before: Option<String>,
+    /// When what `every` and an expiry ask for may be done; a raised `generation` waits for no window. An expiry waits until a
+    /// third of `renewBefore` is left. Default: at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = schema::MAX_WINDOWS))]
+    pub windows: Vec<WindowSpec>,
     /// How a rotation is done. `InPlace`: the token API's own rotation; the old value dies at once, and so does every
     /// token superseded before, if `generation` asked for it. `Overlap`: a new token takes the old one's place in the
     /// Secret, and the old one lives on for `grace`. Default: `InPlace`.
@@ -103,6 +118,23 @@ pub struct RotationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
     pub grace: Option<String>,
+}
+
+/// A time at which what is due may be done, again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowSpec {
+    /// When it opens: minute, hour, day of month, month and day of week, as cron reads them. `0 2 * * 6` is Saturday at two
+    /// o'clock. Where both days are given, either will do.
+    #[schemars(schema_with = "schema::cron")]
+    pub schedule: String,
+    /// How long it stays open, for example `4h`.
+    #[schemars(schema_with = "schema::duration")]
+    pub duration: String,
+    /// IANA name of the time zone that the schedule is meant in, for example `Europe/Berlin`. Default: `UTC`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time_zone")]
+    pub time_zone: Option<String>,
 }
 
 /// How a rotation is done. `InPlace`: the token API's own rotation, after which the old value is dead at once.

@@ -45,7 +45,8 @@ pub struct KeyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = schema::MAX_HISTORY))]
     pub history: Vec<HistoryEntry>,
-    /// When the value will next be replaced, as far as that is known: before its token expires.
+    /// When the value will next be replaced unless somebody asks for it sooner: on its schedule or before its token
+    /// expires, and in a window. Absent: never, or not while `spec.suspend` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
     /// `Ready`, `Reconciling` and `Stalled`, as kstatus reads them.
@@ -153,6 +154,8 @@ pub enum OperationReason {
     GenerationRaised,
     /// The annotation `keys.keeptrusts.com/rotate-now` had a new value.
     RotateNow,
+    /// `spec.rotation.every` had passed.
+    Scheduled,
     /// The token was about to expire.
     Expiring,
     /// The Secret was missing.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use keeptrusts_harness::stays;
 use keeptrusts_harness::suite::Context;
 use keeptrusts_operator::resources::{
-    AccessKey, GatewayKey, HistoryEvent, Key, KeyStatus, OperationReason, ROTATE_NOW,
+    AccessKey, GatewayKey, HistoryEntry, HistoryEvent, Key, KeyStatus, OperationReason, ROTATE_NOW,
 };
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -192,5 +192,103 @@ pub(crate) async fn the_history_tells_who_and_why(cx: Context) -> Result<()> {
         ensure!(status.history.len() <= 10);
         ensure!(status.history.is_sorted_by(|a, b| a.time.0 >= b.time.0), "the latest comes first");
     }
+    Ok(())
+}
+
+/// Waits until the schedule has rotated the key so many times.
+async fn scheduled<K: Key>(world: &World, times: usize) -> Result<KeyStatus> {
+    let seen = |_: &K, status: &KeyStatus| {
+        let by_schedule = |entry: &&HistoryEntry| entry.reason == OperationReason::Scheduled;
+        status.history.iter().filter(by_schedule).count() >= times && status.operation.is_none()
+    };
+    Ok(world.until::<K>(KEY, "is rotated by its schedule", seen).await?.1)
+}
+
+pub(crate) async fn a_schedule_rotates_by_itself(cx: Context) -> Result<()> {
+    let world = World::start(cx).await?;
+    let before = make::<AccessKey>(&world, "1s").await?;
+    ensure!(before.next_rotation.is_none(), "nothing is to come");
+    world.change::<AccessKey>(KEY, json!({"rotation": {"every": "4s"}})).await?;
+    let status = scheduled::<AccessKey>(&world, 3).await?;
+    let [last, earlier, ..] = &status.history[..] else { anyhow::bail!("{:?}", status.history) };
+    let age = last.time.0.as_second() - earlier.time.0.as_second();
+    ensure!((2..=5).contains(&age), "{age} s after the one before");
+    let next = status.next_rotation.as_ref().context("nothing is to come")?.0;
+    let ahead = next.as_second() - last.time.0.as_second();
+    ensure!((2..=4).contains(&ahead), "{ahead} s ahead");
+    // Without a schedule it comes to rest.
+    world.change::<AccessKey>(KEY, json!({"rotation": {"every": null}})).await?;
+    let over =
+        |_: &AccessKey, status: &KeyStatus| status.next_rotation.is_none() && status.superseded.is_empty();
+    let after = world.until::<AccessKey>(KEY, "is at rest", over).await?.1;
+    assert_eq!(ready_since(&before)?, ready_since(&after)?, "it was ready all the time");
+    Ok(())
+}
+
+pub(crate) async fn so_does_a_gateway_keys_in_place(cx: Context) -> Result<()> {
+    let world = World::start(cx).await?;
+    let before = make::<GatewayKey>(&world, "1s").await?;
+    let rotation = json!({"rotation": {"every": "4s", "strategy": "InPlace"}});
+    world.change::<GatewayKey>(KEY, rotation).await?;
+    let status = scheduled::<GatewayKey>(&world, 2).await?;
+    let id = |status: &KeyStatus| status.token.as_ref().map(|token| token.id.clone());
+    assert_eq!(id(&status), id(&before), "in place");
+    assert_eq!(world.emulator.tokens().len(), 1);
+    Ok(())
+}
+
+pub(crate) async fn a_window_holds_a_schedule_back_and_nothing_else(cx: Context) -> Result<()> {
+    let world = World::start(cx).await?;
+    make::<AccessKey>(&world, "1s").await?;
+    // Open for a second in four years.
+    let leap_day = json!([{"schedule": "0 0 29 2 *", "duration": "1s", "timeZone": "Asia/Kolkata"}]);
+    world.change::<AccessKey>(KEY, json!({"rotation": {"every": "2s", "windows": leap_day}})).await?;
+    let waits = |_: &AccessKey, status: &KeyStatus| {
+        let next = status.next_rotation.as_ref().map(|next| next.0.to_string());
+        next.is_some_and(|next| next.ends_with("-02-28T18:30:00Z"))
+    };
+    let status = world.until::<AccessKey>(KEY, "waits for its window", waits).await?.1;
+    let version = world.keys::<AccessKey>().get(KEY).await?.metadata.resource_version;
+    stays(std::time::Duration::from_secs(5), "nothing happens", async || {
+        ensure!(world.keys::<AccessKey>().get(KEY).await?.metadata.resource_version == version);
+        Ok(())
+    })
+    .await?;
+    ensure!(status.history.len() == 1, "{:?}", status.history);
+    raise::<AccessKey>(&world, 1).await?;
+    asked_and_done::<AccessKey>(&world, "now").await?;
+    // One that is open all the time holds nothing back.
+    let always = json!([{"schedule": "* * * * *", "duration": "1h"}]);
+    world.change::<AccessKey>(KEY, json!({"rotation": {"windows": always}})).await?;
+    scheduled::<AccessKey>(&world, 1).await?;
+    Ok(())
+}
+
+pub(crate) async fn a_schedule_that_makes_no_sense_names_its_field(cx: Context) -> Result<()> {
+    let world = World::start(cx).await?;
+    let before = make::<AccessKey>(&world, "2s").await?;
+    let never = json!([{"schedule": "0 0 31 2,4 *", "duration": "1h"}]);
+    for (rotation, told) in [
+        (json!({"every": "2s"}), "spec.rotation.every must be longer than rotation.grace"),
+        (
+            json!({"every": "1h", "windows": never}),
+            "spec.rotation.windows[0].schedule names no day that there is",
+        ),
+        (
+            json!({"every": "1h", "windows": [{"schedule": "0 5-1 * * *", "duration": "1h"}]}),
+            "spec.rotation.windows[0].schedule isn't a schedule of five fields",
+        ),
+    ] {
+        world.change::<AccessKey>(KEY, json!({"rotation": rotation})).await?;
+        let says = |_: &AccessKey, status: &KeyStatus| {
+            condition(status, "Stalled")
+                .is_some_and(|stalled| stalled.reason == "InvalidSpec" && stalled.message.starts_with(told))
+        };
+        let status = world.until::<AccessKey>(KEY, &format!("says {told}"), says).await?.1;
+        assert_eq!(ready_since(&before)?, ready_since(&status)?, "its value lives on");
+    }
+    let sane = json!({"every": null, "windows": null, "renewBefore": "1h"});
+    world.change::<AccessKey>(KEY, json!({"rotation": sane})).await?;
+    world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
     Ok(())
 }

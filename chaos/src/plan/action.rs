@@ -191,8 +191,10 @@ pub(crate) enum Act {
     Rotate,
     /// Raises it several times in a second.
     RotateInAHurry,
-    /// Ask for a rotation at once by annotation.
+    /// Asks for a rotation at once by annotation.
     RotateNow,
+    /// Has it rotated on a schedule for a while.
+    Schedule,
     /// Deletes it, and makes it again when it is gone.
     Delete {
         /// In the foreground.
@@ -282,6 +284,7 @@ impl Act {
             Self::Rotate => "rotation asked for",
             Self::RotateInAHurry => "rotations in a hurry",
             Self::RotateNow => "rotation at once asked for",
+            Self::Schedule => "scheduled for a while",
             Self::Delete { foreground: false } => "key deleted",
             Self::Delete { foreground: true } => "key deleted in the foreground",
             Self::Retain => "key deleted, retained",

@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    const EVERY: [&str; 50] = [
+    const EVERY: [&str; 51] = [
         "API server restarted",
         "Secret annotated",
         "Secret deleted",
@@ -138,6 +138,7 @@ mod tests {
         "rotation asked for",
         "rotation at once asked for",
         "rotations in a hurry",
+        "scheduled for a while",
         "status wiped",
         "template edited",
         "token revoked in the console",

@@ -238,6 +238,7 @@ pub(super) fn people(recipe: &Recipe, all: &mut Vec<Timed>) {
         (6, Some(Act::Rotate)),
         (2, Some(Act::RotateInAHurry)),
         (2, Some(Act::RotateNow)),
+        (2, Some(Act::Schedule)),
         (3, Some(Act::Delete { foreground: false })),
         (1, Some(Act::Delete { foreground: true })),
         (2, Some(Act::Retain)),

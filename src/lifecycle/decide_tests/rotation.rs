@@ -1,7 +1,7 @@
 //! Rotations: with an overlap, in place, at once.
 
 use super::*;
-use crate::resources::RotationStrategy;
+use crate::resources::{RotationStrategy, WindowSpec};
 
 impl Case {
     /// `spec.rotation` asks for this generation, with an overlap of a minute.
@@ -10,6 +10,7 @@ impl Case {
             generation: Some(generation),
             strategy: Some(RotationStrategy::Overlap),
             grace: Some("1m".to_owned()),
+            ..RotationSpec::default()
         })
     }
 
@@ -152,4 +153,88 @@ fn an_emergency_is_not_held_up_by_revocations_that_fail() {
     // Where no place is left at all, what takes them goes first.
     let Step::WriteStatus { status, .. } = full(8).asked(1).step() else { panic!() };
     assert!(graces(&status).iter().all(|(_, left)| *left == 0));
+}
+
+/// `spec.rotation` asks for a rotation every hour, and the value is so many seconds old.
+fn scheduled(strategy: RotationStrategy, age: i64, windows: &[(&str, &str)]) -> Case {
+    let window = |(schedule, duration): &(&str, &str)| WindowSpec {
+        schedule: (*schedule).to_owned(),
+        duration: (*duration).to_owned(),
+        time_zone: None,
+    };
+    let rotation = RotationSpec {
+        every: Some("1h".to_owned()),
+        strategy: Some(strategy),
+        grace: Some("1m".to_owned()),
+        windows: windows.iter().map(window).collect(),
+        ..RotationSpec::default()
+    };
+    Case::minted().rotating(&rotation).with(|o| {
+        o.resource.status.last_rotation.as_mut().unwrap().time =
+            to_time(Timestamp::from_second(o.now.wall.as_second() - age).unwrap());
+        let desired = o.resource.desired.clone().unwrap();
+        super::super::schedule::tell_next(&desired, &o.owner.uid, &mut o.resource.status, o.now.wall);
+        o.resource.status.observed_generation = Some(2);
+        o.resource.status.conditions[0].observed_generation = Some(2);
+    })
+}
+
+#[test]
+fn a_schedule_rotates_as_its_strategy_says_and_hurries_nothing() {
+    use RotationStrategy::{InPlace, Overlap};
+    for (strategy, kind) in [(InPlace, OperationKind::Rotate), (Overlap, OperationKind::Create)] {
+        let (operation, status) = scheduled(strategy, 3_600, &[]).superseding("tok_0", 10, 60).begun();
+        assert_eq!((operation.kind, operation.reason), (kind, OperationReason::Scheduled));
+        assert!(!operation.urgent);
+        assert_eq!(super::super::status::is_ready(&status), strategy == Overlap);
+        let id = if strategy == Overlap { "tok_2" } else { "tok_1" };
+        let case = scheduled(strategy, 3_600, &[]).superseding("tok_0", 10, 60).written(operation, id);
+        assert!(graces(&case.committed()).iter().all(|(_, left)| *left == 60));
+        let next = case.committed().next_rotation.unwrap().0.as_second() - case.0.now.wall.as_second();
+        assert!(next > 1_800 && next <= 3_600, "{next}");
+    }
+}
+
+#[test]
+fn a_schedule_is_waited_for_and_so_are_its_windows() {
+    let Step::Rest { until: Some(until) } = scheduled(RotationStrategy::Overlap, 0, &[]).step() else {
+        panic!()
+    };
+    assert!(until > at(1_000 + 1_800) && until <= at(1_000 + 3_600), "{until:?}");
+    // The case's time is 08:00.
+    let closed = scheduled(RotationStrategy::Overlap, 3_600, &[("0 12 * * *", "1h")]);
+    assert_eq!(closed.step(), Step::Rest { until: Some(at(1_000 + 4 * 3_600)) });
+    assert_eq!(
+        closed.0.resource.status.next_rotation.as_ref().map(|next| next.0.to_string()).as_deref(),
+        Some("2027-01-15T12:00:00Z")
+    );
+    let (operation, _) = scheduled(RotationStrategy::Overlap, 3_600, &[("0 7 * * *", "2h")]).begun();
+    assert_eq!(operation.reason, OperationReason::Scheduled);
+    // What a person asks for waits for no window.
+    let raised = closed.with(|o| o.resource.desired.as_mut().unwrap().generation = 1);
+    assert_eq!(raised.begun().0.reason, OperationReason::GenerationRaised);
+}
+
+#[test]
+fn what_is_due_and_held_back_is_overdue_and_the_key_is_ready() {
+    let due = || scheduled(RotationStrategy::Overlap, 3_600, &[]);
+    let refused = trouble(Reason::ApiUnreachable, Retry::At(at(1_300)));
+    let case = due().with(|o| o.memory.trouble = Some(refused));
+    assert_eq!(case.shown(), (true, "RotationOverdue".to_owned(), false));
+    let Step::WriteStatus { status, .. } = case.step() else { panic!() };
+    assert!(status.conditions.iter().all(|c| c.type_ == "Ready"), "nobody needs to wait for it");
+    let suspended = due().with(|o| o.resource.desired.as_mut().unwrap().suspend = true);
+    assert_eq!(suspended.shown(), (true, "RotationOverdue".to_owned(), false));
+    let skewed = due().with(|o| o.connection.clock_skewed = true);
+    assert_eq!(skewed.step(), Step::Rest { until: None }, "what is driven by time waits while clocks differ");
+}
+
+#[test]
+fn a_schedule_does_not_repair_what_is_broken() {
+    // What the value's death asks for is done first.
+    let dead = scheduled(RotationStrategy::InPlace, 3_600, &[]).listed(&[("tok_1", false)], 900).with(|o| {
+        let of = tried(Some(Suspicion::Dead));
+        o.memory.proof = Some(Proof { of, life: Life::Dead, at: at(990) });
+    });
+    assert_eq!(dead.begun().0.reason, OperationReason::RevokedElsewhere);
 }

@@ -6,6 +6,7 @@
 //!   counts. Living tokens are met in the order in which they were made, which is how their ids sort.
 //! - Points in time are told as gaps between neighbours, each no longer than [`FAR`]: `decide` compares differences of
 //!   times with constants that are all smaller. Sub-second parts count by their order alone; they rise with time.
+//! - Whether a rotation is due by schedule is told, and not how long it still takes.
 //! - What has passed (a retry, a wait between repairs) is as if it had never been.
 //! - A dead token that nothing names is gone: ids never return. What memory says of ids and operations that nothing
 //!   else names is gone with them.
@@ -27,10 +28,13 @@ use crate::lifecycle::token::TokenFacts;
 use crate::resources::{KeyStatus, Operation};
 
 use super::process::{Process, View};
-use super::world::{GRACE, Resource, Secret, World};
+use super::world::{EVERY, GRACE, Resource, Secret, World};
 
 /// Longer than any sum of waits that a decision compares with, in seconds: recovery wait and lag, grace, patience.
 pub(super) const FAR: u64 = 70;
+
+/// Longer than anything that is waited for but a schedule, in seconds: a repair may wait for an hour.
+pub(super) const NEVER: u64 = EVERY * 2 / 5;
 
 /// After this long a proof of life has to be had anew.
 const PROOF_STANDS: Duration = Duration::from_hours(1);
@@ -208,7 +212,7 @@ impl Canon {
     /// A point in time that is only waited for.
     fn until(&mut self, at: Monotonic) {
         let left = if at > self.now { at.since(self.now).as_secs() + 1 } else { 0 };
-        self.small(left);
+        self.small(left.min(NEVER));
     }
 
     fn facts(&mut self, facts: &TokenFacts) {
@@ -259,6 +263,7 @@ impl Canon {
             adopt,
             changes,
             strategy,
+            scheduled,
             at_once,
             status,
         } = resource;
@@ -274,6 +279,10 @@ impl Canon {
         self.byte(adopt.map_or(9, |value| value as u8));
         self.byte(*changes as u8);
         self.byte(*strategy as u8);
+        self.flag(*scheduled);
+        // A schedule's times are far off until the clock is set forward.
+        let written = status.last_rotation.as_ref().map(|last| self.wall[0] - last.time.0.as_second());
+        self.flag(written.is_some_and(|age| age.unsigned_abs() >= EVERY / 2));
         self.byte(*at_once);
         self.status(status);
     }

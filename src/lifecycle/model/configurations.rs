@@ -32,6 +32,8 @@ pub(super) struct Configuration {
     pub adopt: Option<AdoptedValue>,
     pub changes: ExternalChangePolicy,
     pub strategy: RotationStrategy,
+    /// It is rotated on a schedule.
+    pub scheduled: bool,
 }
 
 impl Configuration {
@@ -48,6 +50,7 @@ impl Configuration {
         adopt: None,
         changes: ExternalChangePolicy::Replace,
         strategy: RotationStrategy::InPlace,
+        scheduled: false,
     };
 
     pub(super) fn start(&self, protocol: &Protocol) -> State {
@@ -62,6 +65,7 @@ impl Configuration {
         world.edit(|resource| {
             resource.changes = self.changes;
             resource.strategy = self.strategy;
+            resource.scheduled = self.scheduled;
         });
         let state = State {
             world,
@@ -110,6 +114,7 @@ const REVOKED: Kind = Kind::Outside(Outside::StateRevoked);
 const ACTIVE: Kind = Kind::Outside(Outside::StateActive);
 const STRATEGY: Kind = Kind::Outside(Outside::ToggleStrategy);
 const ROTATE_NOW: Kind = Kind::Outside(Outside::RotateNow);
+const COME_DUE: Kind = Kind::Outside(Outside::ComeDue);
 const FORWARD: Kind = Kind::Outside(Outside::ClockForward);
 
 const NEW: Configuration = Configuration::BASE;
@@ -228,6 +233,12 @@ configurations! {
     rotated_at_once_amidst_an_overlap: OVERLAP, 4, 5, [
         (RAISE, 1), (ROTATE_NOW, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (WIPE, 1), (NEW_UID, 1)
     ];
+    a_schedule_overlaps: Configuration { scheduled: true, ..OVERLAP }, 3, 4, [
+        (COME_DUE, 2), (RAISE, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (WIPE, 1)
+    ];
+    a_schedule_rotates_in_place: Configuration { scheduled: true, ..READY }, 3, 4, [
+        (COME_DUE, 2), (RAISE, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (Kind::Refused, 1)
+    ];
     adoption_rotates: Configuration { adopt: Some(AdoptedValue::Rotate), ..NEW }, 3, 5, [
         (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (Kind::Refused, 1)
     ];
@@ -282,6 +293,7 @@ fn a_configuration_of_ones_own() {
             None if word == "loose" => configuration.loose = true,
             None if word == "O7" => configuration.new_id = true,
             None if word == "O5" => configuration.hides_revoked = true,
+            None if word == "scheduled" => configuration.scheduled = true,
             None if word == "overlap" => configuration.strategy = RotationStrategy::Overlap,
             None if word == "halt" => configuration.changes = ExternalChangePolicy::Halt,
             None if word == "adopt" => configuration.adopt = Some(AdoptedValue::Rotate),

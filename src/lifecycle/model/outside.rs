@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::lifecycle::token::TokenId;
 use crate::resources::{DeletionPolicy, DesiredState, RotationStrategy};
 
-use super::world::{Resource, World};
+use super::world::{EVERY, Resource, World};
 
 /// Something that happens from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +44,8 @@ pub(super) enum Outside {
     StateActive,
     /// The wall clock is set forward by more than the grace.
     ClockForward,
+    /// A rotation is due by schedule.
+    ComeDue,
 }
 
 impl Outside {
@@ -69,6 +71,7 @@ impl Outside {
         Self::StateRevoked,
         Self::StateActive,
         Self::ClockForward,
+        Self::ComeDue,
     ];
 
     /// Whether it would change anything now.
@@ -103,6 +106,7 @@ impl Outside {
             Self::StateRevoked => resource.state == DesiredState::Active && !resource.deleting,
             Self::StateActive => resource.state == DesiredState::Revoked && !resource.deleting,
             Self::ClockForward => true,
+            Self::ComeDue => resource.scheduled && !resource.deleting,
         }
     }
 
@@ -239,6 +243,10 @@ impl Outside {
                 });
             }
             Self::ClockForward => world.jumped += 100,
+            Self::ComeDue => {
+                world.allowed += 1;
+                world.jumped += EVERY;
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::resources::{AdoptSpec, DeletionPolicy, DesiredState, OperationKind, RotationSpec, SpecParts};
 
-use super::world::{ADOPTED, GRACE, InFlight, Lists, Resource, Secret, Token, World};
+use super::world::{ADOPTED, EVERY, GRACE, InFlight, Lists, Resource, Secret, Token, World};
 
 /// What goes wrong with one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,6 +319,8 @@ impl Process {
             generation: Some(resource.asked),
             grace: Some(format!("{GRACE}s")),
             strategy: Some(resource.strategy),
+            every: resource.scheduled.then(|| format!("{EVERY}s")),
+            ..RotationSpec::default()
         };
         let adopt = resource.adopt.map(|value| AdoptSpec { token_id: ADOPTED.to_owned(), value });
         let parts = SpecParts {
@@ -781,7 +783,9 @@ impl Process {
                         DeletionPolicy::Revoke => world.collected = world.secret.take(),
                         // What an unfinished operation had committed is named by the Secret alone.
                         DeletionPolicy::Retain => {
-                            world.reported = world.secret.is_none();
+                            // Whoever lets go says so, by what it saw: a slow process may write a dead value yet.
+                            let saw_none = self.view.as_ref().is_some_and(|view| view.secret.is_none());
+                            world.reported = saw_none || world.secret.is_none();
                             let named = resource.status.token.as_ref().map(|token| token.id.clone());
                             let record = world.secret.as_ref().and_then(|secret| secret.record.as_ref());
                             // A former life may have retained it already.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::lifecycle::step::Step;
 
-use super::canon::{Reach, fingerprint};
+use super::canon::{NEVER, Reach, fingerprint};
 use super::outside::Outside;
 use super::process::{Fault, Process, Protocol};
 use super::world::{Lists, World};
@@ -131,6 +131,8 @@ impl State {
         let flights = self.world.in_flight.iter().map(|flight| flight.land_by).filter(|at| *at < u64::MAX);
         let asleep = self.processes.iter().filter_map(|process| process.asleep.as_ref());
         let rests = asleep.filter_map(|asleep| Some(asleep.until?.0.as_secs()));
+        // What is due by schedule comes by an event of its own, not by itself.
+        let rests = rests.filter(|at| *at < self.world.clock + NEVER);
         deadlines.chain(flights).chain(rests).filter(|at| *at > self.world.clock).min()
     }
 

@@ -10,7 +10,7 @@ use crate::lifecycle::naming::{Installation, OperationId, Owner, Place, Tag, Uid
 use crate::lifecycle::observed::{Record, Timing};
 use crate::lifecycle::status::is_ready;
 use crate::lifecycle::step::Call;
-use crate::lifecycle::time::{Monotonic, Now};
+use crate::lifecycle::time::{Monotonic, Now, elapsed};
 use crate::lifecycle::token::{TokenFacts, TokenId};
 use crate::resources::{
     AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus, RotationStrategy,
@@ -18,6 +18,9 @@ use crate::resources::{
 
 /// Grace of the model's key, in seconds.
 pub(super) const GRACE: u64 = 30;
+
+/// How old values get where there is a schedule, in seconds: far longer than any run.
+pub(super) const EVERY: u64 = 100_000_000;
 
 /// The token that people made, where a configuration adopts one.
 pub(super) const ADOPTED: &str = "tok_adopted";
@@ -29,6 +32,7 @@ const ADOPTED_VALUE: u64 = 2_000_000;
 const EPOCH: i64 = 1_800_000_000;
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each either so or not")]
 pub(super) struct Resource {
     pub version: u64,
     /// Which life it is: it may come back under another uid.
@@ -43,6 +47,8 @@ pub(super) struct Resource {
     pub adopt: Option<AdoptedValue>,
     pub changes: ExternalChangePolicy,
     pub strategy: RotationStrategy,
+    /// Whether it is rotated on a schedule.
+    pub scheduled: bool,
     /// How often a rotation at once was asked for.
     pub at_once: u8,
     pub status: KeyStatus,
@@ -160,10 +166,13 @@ impl Resource {
         (self.at_once > 0).then(|| self.at_once.to_string())
     }
 
-    /// Whether a rotation is asked for that status doesn't know of.
-    fn asks(&self) -> bool {
+    /// Whether a rotation is asked for that status doesn't know of, or one is due by schedule.
+    fn asks(&self, now: Timestamp) -> bool {
         let raised = self.asked > self.status.observed_rotation_generation.unwrap_or(0);
-        raised || self.at_once > 0 && self.rotate_now() != self.status.observed_rotate_now
+        let written = self.status.last_rotation.as_ref().map(|last| elapsed(last.time.0, now).as_secs());
+        raised
+            || self.at_once > 0 && self.rotate_now() != self.status.observed_rotate_now
+            || self.scheduled && written.is_some_and(|age| age > EVERY)
     }
 }
 
@@ -239,6 +248,7 @@ impl World {
             adopt: None,
             changes: ExternalChangePolicy::Replace,
             strategy: RotationStrategy::InPlace,
+            scheduled: false,
             at_once: 0,
             status: Self::blank(),
         }
@@ -551,7 +561,10 @@ impl World {
     pub(super) fn check_ready(&mut self) {
         self.note_use();
         let excused = self.secret.as_ref().is_some_and(|secret| self.killed.contains(&secret.value));
-        if !self.tampered && !excused {
+        // Whoever asks for revocation, thinks better of it and asks again may find a process that was at it before, and
+        // another that has just proved the value.
+        let asked = self.resource.as_ref().is_some_and(|resource| resource.state == DesiredState::Revoked);
+        if !self.tampered && !excused && !asked {
             self.check_ready_strictly();
         }
     }
@@ -624,6 +637,7 @@ impl World {
         if !leaked.is_empty() {
             self.violate(format!("I1: {leaked:?} live and nobody names them"));
         }
+        let now = self.now().wall;
         // By now two periods have passed: nothing is excused any more.
         self.check_ready_strictly();
         if let Some(resource) = &self.resource {
@@ -637,7 +651,7 @@ impl World {
                 self.violate("I7: an operation is still recorded");
             } else if !resource.status.superseded.is_empty() && !stalled {
                 self.violate("I7: superseded tokens aren't revoked");
-            } else if !stalled && !resource.suspend && resource.asks() {
+            } else if !stalled && !resource.suspend && resource.asks(now) {
                 self.violate("I7: a rotation that was asked for wasn't made");
             }
         }
