@@ -96,6 +96,10 @@ pub struct RunArguments {
     )]
     pub adopt_namespaces: Vec<String>,
 
+    /// How many workloads are restarted at once after rotations (spec.workloads)
+    #[arg(long, env = "KEEPTRUSTS_MAX_ROLLOUTS", default_value = "10", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_rollouts: u16,
+
     /// How many keys of each kind are worked on at once
     #[arg(long, env = "KEEPTRUSTS_CONCURRENCY", default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,

@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::events::Events;
 use super::key::{KeyState, Keys};
 use super::kubernetes::Kubernetes;
+use super::workloads::Rollouts;
 
 /// What all passes share.
 pub(super) struct Context {
@@ -32,6 +33,8 @@ pub(super) struct Context {
     pub(super) directory: Directory,
     /// Who may adopt.
     pub(super) adoptions: Adoptions,
+    /// Workloads that are being restarted.
+    pub(super) rollouts: Rollouts,
     /// Passes under way: neither shutdown nor anything else cancels them.
     pub(super) passes: TaskTracker,
     /// Cancelled when the process is to stop.
@@ -61,6 +64,7 @@ impl Context {
             name_limit: self.name_limit,
             resource: view.clone(),
             secret: key.secret.view.clone(),
+            workloads: key.workloads.clone(),
             listing,
             adoption: self.adoption(key),
             connection: ConnectionView {

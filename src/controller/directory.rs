@@ -1,5 +1,6 @@
 //! All resources and Secrets of ours, as the caches hold them: who claims a token, and whose tokens have nobody left.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -8,7 +9,10 @@ use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 
-use crate::resources::{Key, KeyKind, KeyStatus};
+use crate::lifecycle::desired;
+use crate::resources::{Key, KeyKind, KeyStatus, WorkloadRef};
+
+use super::workloads;
 
 /// A resource as it is looked at here.
 #[derive(Clone, Debug)]
@@ -20,6 +24,27 @@ pub(crate) struct Resident {
     pub(crate) status: KeyStatus,
     /// The token that its spec wants to adopt.
     pub(crate) adopts: Option<String>,
+    /// Its rollout, if one is under way.
+    pub(crate) rollout: Option<Rollout>,
+}
+
+/// A rollout as another key looks at it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rollout {
+    workloads: Vec<WorkloadRef>,
+    /// The annotation of its Secret, and the operation that it is to name.
+    annotation: (String, String),
+}
+
+impl Rollout {
+    fn of<K: Key>(key: &K) -> Option<Self> {
+        let operation = key.status()?.rollout.as_ref()?.operation.clone();
+        let parts = key.parts();
+        let name = key.name_any();
+        let secret = desired::secret_name(&parts, &name);
+        let workloads = parts.workloads.map(|workloads| workloads.refs.clone()).unwrap_or_default();
+        Some(Self { workloads, annotation: (workloads::annotation(secret), operation) })
+    }
 }
 
 impl Resident {
@@ -35,6 +60,7 @@ impl Resident {
             uid: key.uid().unwrap_or_default(),
             status: status.cloned().unwrap_or_default(),
             adopts: adopt.map(|adopt| adopt.token_id),
+            rollout: readable.and_then(Rollout::of),
         }
     }
 
@@ -72,6 +98,16 @@ impl Directory {
     /// Every resource.
     pub(super) fn residents(&self) -> Vec<Resident> {
         lock(&self.residents).iter().flat_map(|residents| residents()).collect()
+    }
+
+    /// What every key of a namespace that is rolling out wants a workload's template to say, by annotation.
+    pub(super) fn restarts(&self, namespace: &str, workload: &WorkloadRef) -> BTreeMap<String, String> {
+        let residents = self.residents().into_iter().filter(|resident| resident.namespace == namespace);
+        let rollouts = residents.filter_map(|resident| resident.rollout);
+        rollouts
+            .filter(|rollout| rollout.workloads.contains(workload))
+            .map(|rollout| rollout.annotation)
+            .collect()
     }
 
     /// The metadata of every Secret of ours.

@@ -16,10 +16,11 @@ use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Suspicion, Trouble};
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
+use crate::lifecycle::rollout::{Hindrance, Workloads};
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
-use crate::resources::{DeletionPolicy, KeyStatus, Operation, OperationKind, OperationReason};
+use crate::resources::{DeletionPolicy, KeyStatus, Operation, OperationKind, OperationReason, WorkloadRef};
 use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permit};
 
 use super::context::Context;
@@ -28,6 +29,7 @@ use super::kubernetes::ApiError;
 use super::resource::KeyObject;
 use super::secrets::{self, Commit};
 use super::trouble::{self, Asked};
+use super::workloads;
 
 /// Longest wait between two attempts at writing what only this process holds.
 const RETRY_AT_MOST: Duration = Duration::from_secs(10);
@@ -76,6 +78,8 @@ impl Executor<'_> {
             Step::ClaimSecret { .. } => self.claim_secret().await,
             Step::EmptySecret { .. } => self.empty_secret().await,
             Step::TakeSecret { facts, operation, .. } => self.take_secret(&facts, &operation).await,
+            Step::ReadWorkloads => self.read_workloads().await,
+            Step::Restart { workload, operation } => self.restart_workload(&workload, &operation).await,
             Step::ProveLife(of) => self.prove_life(of).await,
             Step::Revoke { id } => self.revoke(id).await,
             Step::RevokeCreated { id } => self.revoke_created(&id).await,
@@ -516,6 +520,57 @@ impl Executor<'_> {
             Commit { identity, desired, facts, operation: &operation, value: &value, salt: rand::random() };
         let body = commit.body(&onto, self.key.secret.meta.as_ref());
         self.patch_secret(&body, Contents::Current).await
+    }
+
+    async fn read_workloads(&mut self) -> Flow {
+        let refs = self.key.object.desired().map(|desired| desired.workloads.clone()).unwrap_or_default();
+        let at = clock::monotonic();
+        let namespace = self.key.identity().namespace.clone();
+        let mut seen = Vec::new();
+        for reference in &refs {
+            let answer = self.context.kubernetes.read_workload(&namespace, reference).await;
+            match workloads::observe(reference, &self.key.object.secret_name, answer) {
+                Ok(workload) => {
+                    self.context.rollouts.notice(&namespace, &workload, at);
+                    seen.push(workload);
+                }
+                Err(error) => return self.missed(&error).await,
+            }
+        }
+        self.key.workloads = Some(Workloads { at, seen });
+        Flow::Next
+    }
+
+    /// Restarts a workload for this key, and for every other one that waits for the same.
+    async fn restart_workload(&mut self, workload: &WorkloadRef, operation: &str) -> Flow {
+        let namespace = self.key.identity().namespace.clone();
+        if !self.context.rollouts.begin(&namespace, workload, clock::monotonic()) {
+            return self.hinder(workload, &Hindrance::Queued);
+        }
+        let mut operations = self.context.directory.restarts(&namespace, workload);
+        operations.insert(workloads::annotation(&self.key.object.secret_name), operation.to_owned());
+        let body = workloads::restart(&operations);
+        let note = match self.context.kubernetes.patch_workload(&namespace, workload, &body).await {
+            Ok(()) => format!("{workload} is restarted, to run on the new value."),
+            Err(ApiError::Refused(why)) => {
+                let why =
+                    format!("can't be restarted (the chart's value restartWorkloads gives the right): {why}");
+                return self.hinder(workload, &Hindrance::Stuck(why));
+            }
+            Err(ApiError::NotFound) => return self.read_workloads().await,
+            Err(error) => return self.missed(&error).await,
+        };
+        self.context.events.tell(self.key.identity(), EventType::Normal, "Restart", "Restarted", note);
+        self.read_workloads().await
+    }
+
+    /// A workload isn't restarted for now, until it is looked at once more.
+    fn hinder(&mut self, workload: &WorkloadRef, hindrance: &Hindrance) -> Flow {
+        let seen = self.key.workloads.iter_mut().flat_map(|workloads| &mut workloads.seen);
+        for hindered in seen.filter(|seen| seen.reference == *workload) {
+            hindered.hindrance = Some(hindrance.clone());
+        }
+        Flow::Next
     }
 
     async fn prove_life(&mut self, of: ProofOf) -> Flow {

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::observed::{Contents, SecretView};
+use crate::lifecycle::rollout::Workloads;
 use crate::lifecycle::schedule;
 use crate::lifecycle::time::Monotonic;
 use crate::token_api::Permit;
@@ -80,6 +81,8 @@ pub(super) struct KeyState {
     pub(super) value: Option<SecretString>,
     /// A place under the rate limit, from before the intent until the call.
     pub(super) permit: Option<Permit>,
+    /// The workloads as they were last read.
+    pub(super) workloads: Option<Workloads>,
     /// What the spec asked for when the intent was recorded.
     pub(super) recorded: Option<Desired>,
     waits: ExponentialBackoff,
@@ -94,6 +97,7 @@ impl KeyState {
             secret: SecretSeen::UNREAD,
             value: None,
             permit: None,
+            workloads: None,
             recorded: None,
             waits: waits(),
             listing: None,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::lifecycle::naming::Installation;
-use crate::resources::{FINALIZER, GROUP, KeyStatus};
+use crate::resources::{FINALIZER, GROUP, KeyStatus, WorkloadRef};
 
 use super::resource::KeyObject;
 use super::secrets::Identity;
@@ -203,6 +203,27 @@ impl Kubernetes {
         self.metadata(secrets(namespace).patch_metadata(name, &params, &Patch::Merge(body))).await
     }
 
+    /// Reads a workload, as text.
+    pub(super) async fn read_workload(
+        &self,
+        namespace: &str,
+        workload: &WorkloadRef,
+    ) -> Result<String, ApiError> {
+        let request = workloads(namespace, workload).get(&workload.name, &kube::api::GetParams::default());
+        self.text(request).await
+    }
+
+    /// Patches a workload.
+    pub(super) async fn patch_workload(
+        &self,
+        namespace: &str,
+        workload: &WorkloadRef,
+        body: &Value,
+    ) -> Result<(), ApiError> {
+        let request = workloads(namespace, workload).patch(&workload.name, &params(), &Patch::Merge(body));
+        self.text(request).await.map(drop)
+    }
+
     async fn metadata(
         &self,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
@@ -237,6 +258,10 @@ async fn bounded<T>(call: impl Future<Output = Result<T, ApiError>>) -> Result<T
 fn resources(identity: &Identity) -> Request {
     let Identity { kind, namespace, .. } = identity;
     Request::new(format!("/apis/{GROUP}/v1alpha1/namespaces/{namespace}/{}", kind.plural()))
+}
+
+fn workloads(namespace: &str, workload: &WorkloadRef) -> Request {
+    Request::new(format!("/apis/apps/v1/namespaces/{namespace}/{}", workload.kind.plural()))
 }
 
 fn secrets(namespace: &str) -> Request {

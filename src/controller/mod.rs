@@ -15,6 +15,7 @@ mod resource;
 pub mod secrets;
 mod trouble;
 mod watches;
+mod workloads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ use self::context::Context;
 use self::directory::Directory;
 use self::events::Events;
 use self::kubernetes::Kubernetes;
+use self::workloads::Rollouts;
 
 /// Runs the operator until `stop`, and then until everything under way is finished.
 ///
@@ -59,6 +61,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         keys: key::Keys::default(),
         directory: Directory::default(),
         adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),
+        rollouts: Rollouts::at_most(arguments.max_rollouts),
         passes: TaskTracker::new(),
         stop: stop.clone(),
         tokens,

@@ -35,6 +35,8 @@ pub(super) struct Clauses {
     pub(super) proof_of_life: bool,
     /// Grace is the lesser of elapsed wall time and elapsed monotonic time.
     pub(super) grace_by_both_clocks: bool,
+    /// What workloads may run on isn't revoked while they roll out.
+    pub(super) rollouts_hold: bool,
     /// Deletion waits until a recorded operation's call can no longer arrive (review, H4).
     pub(super) deletion_waits: bool,
     /// Deletion reads the resource before it revokes or retains: another process may have let it go, and another
@@ -59,6 +61,7 @@ impl Clauses {
         absence_settles: true,
         proof_of_life: true,
         grace_by_both_clocks: true,
+        rollouts_hold: true,
         deletion_waits: true,
         deletion_looks: true,
     };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::resources::{
-    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RotationSpec, RotationStrategy,
-    SpecParts, WindowSpec,
+    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RestartPolicy, RolloutTimeoutPolicy,
+    RotationSpec, RotationStrategy, SpecParts, WindowSpec, WorkloadRef,
 };
 
 use super::duration;
@@ -14,6 +14,9 @@ use super::windows::{Window, Windows};
 
 /// How long a superseded token lives on unless the spec says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_hours(1);
+
+/// How long workloads may take to run on a new value unless the spec says otherwise.
+const DEFAULT_ROLLOUT_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Domain of the operator's own labels and annotations.
 const OWN_DOMAIN: &str = "keeptrusts.com";
@@ -53,6 +56,12 @@ pub struct Desired {
     pub strategy: RotationStrategy,
     /// How long a superseded token lives on.
     pub grace: Duration,
+    /// Workloads that are restarted when the Secret has a new value.
+    pub workloads: Vec<WorkloadRef>,
+    /// How long they may take.
+    pub rollout_timeout: Duration,
+    /// What becomes of a superseded token after that.
+    pub on_rollout_timeout: RolloutTimeoutPolicy,
     /// What becomes of token and Secret on deletion.
     pub deletion_policy: DeletionPolicy,
     /// What follows when somebody else killed the value.
@@ -107,6 +116,10 @@ impl Desired {
         let renew_before = read("rotation.renewBefore", &rotation.renew_before)?;
         let windows = windows(&rotation.windows)?;
         check_times(&rotation, expires_after, every, renew_before, grace)?;
+        let workloads = parts.workloads.cloned().unwrap_or_default();
+        let rollout_timeout =
+            read("workloads.rolloutTimeout", &workloads.rollout_timeout)?.unwrap_or(DEFAULT_ROLLOUT_TIMEOUT);
+        let listed = workloads.restart == Some(RestartPolicy::Listed);
         let generation = rotation.generation.unwrap_or(0);
         if generation < 0 {
             return Err(invalid("rotation.generation", "must be 0 or more"));
@@ -152,6 +165,9 @@ impl Desired {
             windows,
             strategy,
             grace,
+            workloads: if listed { workloads.refs } else { Vec::new() },
+            rollout_timeout,
+            on_rollout_timeout: workloads.on_rollout_timeout.unwrap_or_default(),
             deletion_policy: parts.deletion_policy.unwrap_or_default(),
             external_change_policy: parts.external_change_policy.unwrap_or_default(),
             adopt: parts.adopt.cloned(),

@@ -30,7 +30,8 @@ pub(super) fn all_dead(
             Some(listed) if !listed.alive => {}
             Some(_) => return Err(Step::Revoke { id }),
             None if observed.memory.made.contains(&id) => return Err(Step::Revoke { id }),
-            None if proved_dead(observed, &id) => {}
+            // The value is dead: revoked, or rotated elsewhere. A list that is late enough to show the token tells which.
+            None if proved_dead(observed, &id) && observed.memory.absent_since.contains_key(&id) => {}
             // Who sets Retain lets go of what can't be told.
             None if absent_twice(observed, &id) && retains(observed) => {}
             // An empty list may be another organization's, and one that lacks what lives is wrong.

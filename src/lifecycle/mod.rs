@@ -24,6 +24,7 @@ pub mod orphans;
 mod recovery;
 mod restore;
 mod revocation;
+pub mod rollout;
 pub mod schedule;
 pub mod status;
 pub mod step;

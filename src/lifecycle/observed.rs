@@ -9,6 +9,7 @@ use super::desired::{Desired, InvalidSpec};
 use super::listing::{Listed, Listing};
 use super::memory::Memory;
 use super::naming::{OperationId, Owner, UidTag};
+use super::rollout::Workloads;
 use super::time::{Monotonic, Now};
 use super::token::{TokenFacts, TokenId};
 
@@ -237,6 +238,8 @@ pub struct Observed {
     pub resource: ResourceView,
     /// Its Secret.
     pub secret: SecretView,
+    /// Its workloads, if they were read while a rollout is recorded.
+    pub workloads: Option<Workloads>,
     /// The latest complete list of tokens of its type.
     pub listing: Option<Arc<Listing>>,
     /// The token that the spec wants to adopt.

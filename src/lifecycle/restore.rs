@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::resources::{
-    HistoryEntry, HistoryEvent, LastRotation, MAX_SUPERSEDED, OperationReason, SecretStatus,
+    HistoryEntry, HistoryEvent, LastRotation, MAX_SUPERSEDED, OperationReason, RolloutStatus, SecretStatus,
 };
 
 use super::absence::{list_at, pending};
@@ -15,6 +15,7 @@ use super::decide::{rest, rest_until, show};
 use super::desired::Desired;
 use super::memory::{Life, ProofOf};
 use super::observed::{Contents, Observed, OurSecret};
+use super::rollout;
 use super::schedule;
 use super::status::{self, Reason, Verdict};
 use super::step::{Closes, Step};
@@ -153,6 +154,11 @@ fn rebuild(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Step {
         generation: record.generation,
         operation: record.operation.clone(),
     });
+    // A rollout may have been under way; where it wasn't, the workloads' templates name the operation.
+    let first = record.replaced.is_none() && status.superseded.is_empty();
+    let restarts = rollout::is_wanted(desired) && !first;
+    status.rollout =
+        restarts.then(|| RolloutStatus { operation: record.operation.clone(), since: to_time(now) });
     let current = secret.contents == Contents::Current;
     status.secret = Some(SecretStatus {
         name: desired.secret_name.clone(),

@@ -80,6 +80,7 @@ fn without_tokens(observed: &Observed, verdict: &Verdict) -> KeyStatus {
     let mut status = observed.resource.status.clone();
     status.token = None;
     status.superseded.clear();
+    status.rollout = None;
     status.next_rotation = None;
     status::set_conditions(&mut status, verdict, observed.resource.generation, observed.now.wall);
     status

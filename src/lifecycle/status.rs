@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::resources::{
     HistoryEntry, HistoryEvent, KeyStatus, LastRotation, MAX_HISTORY, Operation, OperationKind,
-    OperationReason, RotationStrategy, SecretStatus, Superseded, TokenStatus,
+    OperationReason, RolloutStatus, RotationStrategy, SecretStatus, Superseded, TokenStatus,
 };
 
 use super::observed::Observed;
+use super::rollout;
 use super::schedule;
 use super::time::{later, to_time};
 use super::token::TokenFacts;
@@ -60,6 +61,7 @@ reasons! {
     Rotating: "The token is being rotated in place: its old value is dead, or may be, and the new one isn't in the Secret yet.", "Wait.";
     RotationPending: "The rotation that was asked for isn't done yet; the old value lives.", "Wait; the message tells what holds it back.";
     RotationOverdue: "A rotation is due by schedule, or a renewal before the token expires, and something holds it back; the old value lives.", "Wait, or see to what the message tells.";
+    RolloutHeldUp: "The Secret holds a new living value, and a workload doesn't run on it. What it ran on before lives on until it does.", "See to the workload that the message names; then nothing more is to be done. With onRolloutTimeout: RevokeOld the old value's grace begins at the timeout.";
     Suspended: "spec.suspend is true and the key has no living value.", "Set spec.suspend to false.";
     InvalidSpec: "The spec asks for something that can't be done; the message names the field.", "Change that field.";
     SecretConflict: "A Secret of the name exists and isn't this resource's. It was left alone and no token was made.", "Make a new resource with another spec.secret.name, or remove the Secret if nobody needs it.";
@@ -351,12 +353,13 @@ pub fn with_commit(
     let now = observed.now.wall;
     let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
     let old = status.token.take();
+    let had = observed.resource.status.token.as_ref();
     let entry = HistoryEntry {
         time: to_time(now),
         event: event(operation.reason),
         reason: operation.reason,
         generation: operation.generation,
-        previous_prefix: old.as_ref().and_then(|old| old.prefix.clone()),
+        previous_prefix: had.and_then(|old| old.prefix.clone()),
         prefix: facts.prefix.as_deref().map(shown_prefix),
         requested_by: operation.requested_by.clone(),
     };
@@ -368,6 +371,10 @@ pub fn with_commit(
     // superseded, may have been mounted by pods until just now: its grace begins now.
     let replaced = observed.ours().filter(|secret| secret.record.operation == operation.id);
     let replaced = replaced.and_then(|secret| secret.record.replaced.as_deref());
+    // A first value restarts nothing.
+    let first = had.is_none() && replaced.is_none();
+    let restarts = !first && observed.resource.desired.as_ref().is_ok_and(rollout::is_wanted);
+    status.rollout = restarts.then(|| RolloutStatus { operation: operation.id.clone(), since: to_time(now) });
     // A token that was adopted from its Secret and replaced before status named it: no tag makes it ours.
     let adopted = observed.resource.desired.as_ref().ok().and_then(|desired| desired.adopt.as_ref());
     if let Some(id) = replaced.filter(|id| adopted.is_some_and(|adopt| adopt.token_id == *id))

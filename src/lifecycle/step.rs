@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::resources::{KeyStatus, Operation};
+use crate::resources::{KeyStatus, Operation, WorkloadRef};
 
 use super::memory::{Captured, ProofOf};
 use super::naming::OperationId;
@@ -90,6 +90,15 @@ pub enum Step {
         /// The operation's id that the record names.
         operation: OperationId,
     },
+    /// Read the workloads that the spec names.
+    ReadWorkloads,
+    /// Restart a workload: its pods' template is to name the operation.
+    Restart {
+        /// Which.
+        workload: WorkloadRef,
+        /// The operation that brought the value that it is to run on.
+        operation: String,
+    },
     /// Try the Secret's own value at the token API.
     ProveLife(ProofOf),
     /// Revoke a token.
@@ -137,6 +146,8 @@ impl Step {
             Self::ClaimSecret { .. } => "claim the Secret",
             Self::EmptySecret { .. } => "empty the Secret",
             Self::TakeSecret { .. } => "take the Secret over",
+            Self::ReadWorkloads => "read the workloads",
+            Self::Restart { .. } => "restart a workload",
             Self::ProveLife(_) => "try the value",
             Self::Revoke { .. } => "revoke a token",
             Self::RevokeCreated { .. } => "revoke what was created",

@@ -17,6 +17,7 @@ use super::desired::{Desired, InvalidSpec};
 use super::drift::{self, Finding};
 use super::listing::Listed;
 use super::observed::{Contents, Observed, SecretView};
+use super::rollout::{self, Rollout};
 use super::schedule;
 use super::status::{self, Reason, Verdict};
 use super::step::Step;
@@ -55,11 +56,18 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if let SecretView::Foreign { owner, .. } = &observed.secret {
         return show(observed, &conflict(desired, owner), look_again(observed));
     }
+    let rollout = rollout::examine(observed, desired);
+    // Before anything else: it takes a moment, and what holds a new value back is no reason for workloads to stay behind.
+    if let Rollout::Act(step) = &rollout
+        && !observed.draining
+    {
+        return step.clone();
+    }
     match need(observed, desired, clauses) {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
         Need::Person(reason) => show(observed, &halted(reason), tidy(observed, clauses)),
-        Need::Nothing => maintain(observed, desired, clauses),
+        Need::Nothing => maintain(observed, desired, &rollout, clauses),
     }
 }
 
@@ -379,7 +387,7 @@ pub(super) fn verdict_without_operation(
 }
 
 /// No new value is needed: revoke what is due, claim what nobody names, say what is so.
-fn maintain(observed: &Observed, desired: &Desired, clauses: Clauses) -> Step {
+fn maintain(observed: &Observed, desired: &Desired, rollout: &Rollout, clauses: Clauses) -> Step {
     let mut status = observed.resource.status.clone();
     if let (Some(checked), Some(secret)) = (&mut status.secret, observed.ours())
         && secret.contents == Contents::Current
@@ -391,9 +399,26 @@ fn maintain(observed: &Observed, desired: &Desired, clauses: Clauses) -> Step {
         drift::believe(observed, token);
     }
     schedule::tell_next(desired, &observed.owner.uid, &mut status, observed.now.wall);
-    let verdict = status::at_rest(observed, &status);
+    let mut verdict = status::at_rest(observed, &status);
+    let mut next = tidy(observed, clauses);
+    match rollout {
+        Rollout::Complete => rollout::complete(observed, desired, &mut status),
+        Rollout::Waits(until, held_up) => {
+            verdict = held_up.clone().unwrap_or(verdict);
+            next = no_longer_than(next, *until);
+        }
+        Rollout::None | Rollout::Act(_) => {}
+    }
     status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
-    write_if_changed(observed, status, tidy(observed, clauses))
+    write_if_changed(observed, status, next)
+}
+
+/// The step, but no rest that is longer than that.
+fn no_longer_than(step: Step, until: Monotonic) -> Step {
+    match step {
+        Step::Rest { until: at } => rest_until(at.map_or(until, |at| at.min(until))),
+        step => step,
+    }
 }
 
 /// An expiry that a list tells counts, once the list is late enough not to speak of the time before the last write.
@@ -522,6 +547,9 @@ pub(super) fn sweep_amidst(observed: &Observed) -> Option<Step> {
 /// When a superseded token's grace is over: the lesser of elapsed wall time and elapsed monotonic time counts. Nothing
 /// while the clocks can't be trusted.
 fn due_at(observed: &Observed, entry: &crate::resources::Superseded, clauses: Clauses) -> Option<Monotonic> {
+    if clauses.rollouts_hold && rollout::is_held(&observed.resource.status, entry) {
+        return None;
+    }
     let grace = elapsed(entry.since.0, entry.revoke_after.0);
     let seen = observed.memory.superseded_seen.get(&entry.id).copied().unwrap_or(observed.now.mono);
     if grace.is_zero() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::spec::{
     AdoptSpec, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec, RotationSpec,
-    SecretSpec, TokenSpec,
+    SecretSpec, TokenSpec, WorkloadsSpec,
 };
 use super::status::KeyStatus;
 
@@ -34,6 +34,9 @@ pub struct AccessKeySpec {
     /// When and how the token is rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationSpec>,
+    /// Workloads that use the Secret, and what a new value does to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadsSpec>,
     /// Whether the resource has a living token. `Revoked` revokes every token at once, suspended or not, and takes the
     /// value out of the Secret; `Active` again makes a new token. Default: `Active`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +80,9 @@ pub struct GatewayKeySpec {
     /// When and how the token is rotated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationSpec>,
+    /// Workloads that use the Secret, and what a new value does to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadsSpec>,
     /// Whether the resource has a living token. `Revoked` revokes every token at once, suspended or not, and takes the
     /// value out of the Secret; `Active` again makes a new token. Default: `Active`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,6 +161,8 @@ pub struct SpecParts<'a> {
     pub secret: Option<&'a SecretSpec>,
     /// `spec.rotation`.
     pub rotation: Option<&'a RotationSpec>,
+    /// `spec.workloads`.
+    pub workloads: Option<&'a WorkloadsSpec>,
     /// `spec.state`.
     pub state: Option<DesiredState>,
     /// `spec.deletionPolicy`.
@@ -196,6 +204,7 @@ impl Key for AccessKey {
             token,
             secret,
             rotation,
+            workloads,
             state,
             deletion_policy,
             external_change_policy,
@@ -207,6 +216,7 @@ impl Key for AccessKey {
             gateway_id: None,
             secret: secret.as_ref(),
             rotation: rotation.as_ref(),
+            workloads: workloads.as_ref(),
             state: *state,
             deletion_policy: *deletion_policy,
             external_change_policy: *external_change_policy,
@@ -228,6 +238,7 @@ impl Key for GatewayKey {
             token,
             secret,
             rotation,
+            workloads,
             state,
             deletion_policy,
             external_change_policy,
@@ -239,6 +250,7 @@ impl Key for GatewayKey {
             gateway_id: token.as_ref().and_then(|token| token.gateway_id.as_deref()),
             secret: secret.as_ref(),
             rotation: rotation.as_ref(),
+            workloads: workloads.as_ref(),
             state: *state,
             deletion_policy: *deletion_policy,
             external_change_policy: *external_change_policy,

@@ -19,11 +19,12 @@ pub use rules::DEFAULT_SECRET_KEY;
 pub use schema::{MAX_GENERATION, MAX_HISTORY, MAX_ROTATE_NOW, MAX_SUPERSEDED};
 pub use spec::{
     AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec,
-    RotationSpec, RotationStrategy, SecretSpec, SecretTemplate, TokenSpec, WindowSpec,
+    RestartPolicy, RolloutTimeoutPolicy, RotationSpec, RotationStrategy, SecretSpec, SecretTemplate,
+    TokenSpec, WindowSpec, WorkloadKind, WorkloadRef, WorkloadsSpec,
 };
 pub use status::{
     HistoryEntry, HistoryEvent, KeyStatus, LastRotation, Operation, OperationKind, OperationReason,
-    SecretStatus, Superseded, TokenStatus,
+    RolloutStatus, SecretStatus, Superseded, TokenStatus,
 };
 
 /// The API group of both resources; also the domain of labels, annotations and the finalizer.

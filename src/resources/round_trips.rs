@@ -15,7 +15,7 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::schema::MAX_WINDOWS;
+use super::schema::{MAX_WINDOWS, MAX_WORKLOADS};
 use super::*;
 
 /// A struct, from a strategy for each of its fields.
@@ -91,6 +91,19 @@ fn rotation_spec() -> impl Strategy<Value = RotationSpec> {
     })
 }
 
+fn workloads_spec() -> impl Strategy<Value = WorkloadsSpec> {
+    let reference = fields!(WorkloadRef {
+        kind: variants!(WorkloadKind { Deployment, StatefulSet, DaemonSet }),
+        name: text(1, 253),
+    });
+    fields!(WorkloadsSpec {
+        restart: of(variants!(RestartPolicy { Never, Listed })),
+        refs: vec(reference, 0..=MAX_WORKLOADS),
+        rollout_timeout: of(text(1, 32)),
+        on_rollout_timeout: of(variants!(RolloutTimeoutPolicy { KeepOld, RevokeOld })),
+    })
+}
+
 fn adopt_spec() -> impl Strategy<Value = AdoptSpec> {
     fields!(AdoptSpec { token_id: text(1, 128), value: variants!(AdoptedValue { Rotate, FromSecret }) })
 }
@@ -100,6 +113,7 @@ fn access_key_spec() -> impl Strategy<Value = AccessKeySpec> {
         token: of(token_spec()),
         secret: of(secret_spec()),
         rotation: of(rotation_spec()),
+        workloads: of(workloads_spec()),
         state: of(variants!(DesiredState { Active, Revoked })),
         deletion_policy: of(variants!(DeletionPolicy { Revoke, Retain })),
         external_change_policy: of(variants!(ExternalChangePolicy { Replace, Halt })),
@@ -113,6 +127,7 @@ fn gateway_key_spec() -> impl Strategy<Value = GatewayKeySpec> {
         token: of(gateway_token_spec()),
         secret: of(secret_spec()),
         rotation: of(rotation_spec()),
+        workloads: of(workloads_spec()),
         state: of(variants!(DesiredState { Active, Revoked })),
         deletion_policy: of(variants!(DeletionPolicy { Revoke, Retain })),
         external_change_policy: of(variants!(ExternalChangePolicy { Replace, Halt })),
@@ -214,6 +229,7 @@ fn status() -> impl Strategy<Value = KeyStatus> {
         operation: of(operation()),
         secret: of(secret_status()),
         last_rotation: of(last_rotation()),
+        rollout: of(fields!(RolloutStatus { operation: text(0, 128), since: time() })),
         history: vec(history_entry(), 0..=MAX_HISTORY),
         next_rotation: of(time()),
         conditions: vec(condition(), 0..=8),

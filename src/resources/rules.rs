@@ -50,6 +50,7 @@ pub(super) fn rules(kind: KeyKind) -> Vec<ValidationRule> {
     rules.push(adoption_says_what_becomes_of_the_token());
     rules.push(adoption_is_settled());
     rules.push(schedule_says_how());
+    rules.extend(workloads_are_named());
     rules
 }
 
@@ -115,6 +116,31 @@ fn gateway_id_is_known(kind: KeyKind) -> ValidationRule {
         field_path: Some(".spec.secret.template.data".to_owned()),
         ..ValidationRule::default()
     }
+}
+
+/// A list that nobody reads is a mistake, and so is one that isn't there.
+fn workloads_are_named() -> [ValidationRule; 2] {
+    let listed = "has(self.spec.workloads.restart) && self.spec.workloads.restart == 'Listed'";
+    let named = "has(self.spec.workloads.refs) && self.spec.workloads.refs.size() > 0";
+    let rule = |rule: String, message: &str, field: &str| ValidationRule {
+        rule: format!("!has(self.spec.workloads) || ({rule})"),
+        message: Some(message.to_owned()),
+        field_path: Some(format!(".spec.workloads.{field}")),
+        ..ValidationRule::default()
+    };
+    [
+        rule(
+            format!("!({listed}) || ({named})"),
+            "workloads.restart: Listed needs workloads.refs: name the workloads that are to be restarted, as in {kind: \
+             Deployment, name: checkout}",
+            "restart",
+        ),
+        rule(
+            format!("!({named}) || ({listed})"),
+            "workloads.refs needs workloads.restart: Listed, or nothing is restarted",
+            "refs",
+        ),
+    ]
 }
 
 /// Nobody gets outages by schedule who didn't ask for them.

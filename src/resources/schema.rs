@@ -8,6 +8,9 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 /// The largest `rotation.generation`: 2^53, up to which a JSON number is exact in every client.
 pub const MAX_GENERATION: i64 = 1 << 53;
 
+/// The most workloads that a key names.
+pub(super) const MAX_WORKLOADS: usize = 16;
+
 /// The most windows of a key.
 pub(super) const MAX_WINDOWS: usize = 8;
 

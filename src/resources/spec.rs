@@ -148,6 +148,91 @@ pub enum RotationStrategy {
     Overlap,
 }
 
+/// Workloads that use the Secret, and what a new value does to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadsSpec {
+    /// Whether workloads are restarted when the Secret has a new value. A first value and a new template restart nothing.
+    /// Default: `Never`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<RestartPolicy>,
+    /// Which, with `restart: Listed`. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = schema::MAX_WORKLOADS),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
+    )]
+    pub refs: Vec<WorkloadRef>,
+    /// How long all of them may take to run on the new value, counted from the time that the Secret has it. Default: `15m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    pub rollout_timeout: Option<String>,
+    /// What becomes of an `Overlap`'s old token after that. `KeepOld`: it lives on until they do. `RevokeOld`: its grace
+    /// begins. Default: `KeepOld`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_rollout_timeout: Option<RolloutTimeoutPolicy>,
+}
+
+/// Whether workloads are restarted when the Secret has a new value. Default: `Never`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RestartPolicy {
+    /// None is.
+    #[default]
+    Never,
+    /// Those that `refs` names are.
+    Listed,
+}
+
+/// A workload in the resource's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRef {
+    /// Its kind, of the API group `apps`.
+    pub kind: WorkloadKind,
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A kind of workload whose pods are replaced when its template changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// A Deployment.
+    Deployment,
+    /// A `StatefulSet`.
+    StatefulSet,
+    /// A `DaemonSet`.
+    DaemonSet,
+}
+
+impl WorkloadKind {
+    /// The plural, as it stands in paths.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+            Self::DaemonSet => "daemonsets",
+        }
+    }
+}
+
+impl std::fmt::Display for WorkloadRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}", self.kind, self.name)
+    }
+}
+
+/// What becomes of a superseded token while workloads don't run on the new value in time. Default: `KeepOld`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutTimeoutPolicy {
+    /// It lives on until they do.
+    #[default]
+    KeepOld,
+    /// Its grace begins.
+    RevokeOld,
+}
+
 /// What becomes of the token and the Secret when the resource is deleted. `Revoke`: every token is revoked and the
 /// Secret is removed. `Retain`: the token and its Secret stay as they are. Default: `Revoke`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -41,6 +41,9 @@ pub struct KeyStatus {
     /// When the Secret last received a new value, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation: Option<LastRotation>,
+    /// The restart of workloads that is under way, so that they run on the value that the Secret has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// The last changes of the value, ten at most, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = schema::MAX_HISTORY))]
@@ -204,6 +207,17 @@ pub struct LastRotation {
     /// The operation that brought the value. Internal: the Secret must name the same one.
     #[schemars(length(max = 128))]
     pub operation: String,
+}
+
+/// A restart of workloads. Until all of them run on the new value, what they ran on before isn't revoked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The operation that brought the value. Internal: the annotation of their pods' templates names it.
+    #[schemars(length(max = 128))]
+    pub operation: String,
+    /// When the Secret had the value.
+    pub since: Time,
 }
 
 /// A change of the value.

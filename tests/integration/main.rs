@@ -19,6 +19,7 @@ mod rotation;
 mod rules;
 mod shapes;
 mod stopping;
+mod workloads;
 mod world;
 
 use std::process::ExitCode;
@@ -146,6 +147,13 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         rotation::at_once_means_at_once_and_once,
         rotation::so_it_does_for_a_gateway_key,
         rotation::the_history_tells_who_and_why,
+        workloads::the_old_value_lives_until_its_workload_runs_on_the_new_one,
+        workloads::workloads_of_every_kind_are_restarted_once,
+        workloads::keys_that_change_together_restart_a_workload_once,
+        workloads::a_kill_amidst_a_rollout_restarts_nothing_twice,
+        workloads::what_cannot_roll_out_is_said_and_the_old_value_kept,
+        workloads::without_the_right_nothing_is_touched_and_the_chart_is_named,
+        workloads::gitops_tools_do_not_undo_a_restart,
         rotation::a_schedule_rotates_by_itself,
         rotation::so_does_a_gateway_keys_in_place,
         rotation::a_window_holds_a_schedule_back_and_nothing_else,

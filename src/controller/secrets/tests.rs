@@ -29,6 +29,7 @@ fn desired(data: &[(&str, &str)], labels: &[(&str, &str)], policy: DeletionPolic
         gateway_id: None,
         secret: Some(&secret),
         rotation: None,
+        workloads: None,
         state: None,
         deletion_policy: Some(policy),
         external_change_policy: None,

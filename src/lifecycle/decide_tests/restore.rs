@@ -59,7 +59,7 @@ fn a_living_value_is_taken_up_and_everything_else_keeps_its_grace() {
 
 #[test]
 fn what_cannot_be_proved_is_replaced() {
-    let cases = [
+    let cases = vec![
         ("dead", proved(claimed(), Life::Dead)),
         ("inconclusive", proved(claimed(), Life::Unknown)),
         ("revoked", claimed().listed(&[("tok_1", false)], 900)),

@@ -1,7 +1,10 @@
 //! Rotations: with an overlap, in place, at once.
 
 use super::*;
-use crate::resources::{RotationStrategy, WindowSpec};
+use crate::lifecycle::rollout::{Hindrance, Workload, Workloads};
+use crate::resources::{
+    RolloutStatus, RolloutTimeoutPolicy, RotationStrategy, WindowSpec, WorkloadKind, WorkloadRef,
+};
 
 impl Case {
     /// `spec.rotation` asks for this generation, with an overlap of a minute.
@@ -237,4 +240,96 @@ fn a_schedule_does_not_repair_what_is_broken() {
         o.memory.proof = Some(Proof { of, life: Life::Dead, at: at(990) });
     });
     assert_eq!(dead.begun().0.reason, OperationReason::RevokedElsewhere);
+}
+
+fn checkout() -> WorkloadRef {
+    WorkloadRef { kind: WorkloadKind::Deployment, name: "checkout".to_owned() }
+}
+
+/// A key whose new value is in the Secret for so many seconds, with a superseded token, and a workload that was looked at just now.
+fn rolling(age: i64, restarted: bool, hindrance: Option<Hindrance>) -> Case {
+    Case::minted()
+        .overlapping(0)
+        .superseding("tok_0", 10, 60)
+        .listed(&[("tok_0", true), ("tok_1", true)], 900)
+        .with(|o| {
+            let desired = o.resource.desired.as_mut().unwrap();
+            desired.workloads = vec![checkout()];
+            let since = Timestamp::from_second(o.now.wall.as_second() - age).unwrap();
+            o.resource.status.rollout =
+                Some(RolloutStatus { operation: BROUGHT_BY.to_owned(), since: to_time(since) });
+            o.resource.status.observed_generation = Some(2);
+            o.resource.status.conditions[0].observed_generation = Some(2);
+            let restarted_for = restarted.then(|| BROUGHT_BY.to_owned());
+            o.workloads = Some(Workloads {
+                at: at(999),
+                seen: vec![Workload { reference: checkout(), restarted_for, hindrance }],
+            });
+        })
+}
+
+#[test]
+fn workloads_are_restarted_once_and_a_moment_after_the_value_was_written() {
+    let restart = Step::Restart { workload: checkout(), operation: BROUGHT_BY.to_owned() };
+    assert_eq!(rolling(10, false, None).with(|o| o.workloads = None).step(), Step::ReadWorkloads);
+    assert_eq!(rolling(1, false, None).step(), Step::Rest { until: Some(at(1_001)) });
+    assert_eq!(rolling(2, false, None).step(), restart);
+    let rolls = Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
+    assert_eq!(rolling(2, false, rolls.clone()).step(), restart, "another change of it may be under way");
+    assert_eq!(rolling(2, true, rolls).step(), Step::Rest { until: Some(at(1_002)) });
+    assert_eq!(rolling(2, false, Some(Hindrance::Queued)).step(), Step::Rest { until: Some(at(1_002)) });
+    assert!(matches!(rolling(2, false, None).with(|o| o.draining = true).step(), Step::Rest { .. }));
+}
+
+#[test]
+fn grace_begins_when_all_workloads_run_on_the_new_value() {
+    let rolls = Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
+    // However long it takes.
+    let waits = rolling(800, true, rolls);
+    assert_eq!(waits.step(), Step::Rest { until: Some(at(1_002)) });
+    let Step::WriteStatus { status, .. } = rolling(800, true, None).step() else { panic!() };
+    assert!(status.rollout.is_none());
+    assert_eq!(graces(&status), [("tok_0", 60)]);
+    assert_eq!(status.superseded[0].since.0, rolling(0, true, None).0.now.wall);
+    assert!(super::super::status::is_ready(&status));
+}
+
+#[test]
+fn a_rollout_that_hangs_keeps_the_old_token_or_not_as_the_spec_says() {
+    let rolls = || Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
+    let late = rolling(15 * 60, true, rolls());
+    assert_eq!(late.shown(), (true, "RolloutHeldUp".to_owned(), true));
+    let Step::WriteStatus { status, .. } = late.step() else { panic!() };
+    let ready = &status.conditions[0].message;
+    assert_eq!(ready, "Deployment checkout doesn't run on the new value yet: 1 of 3 pods are new.");
+    assert!(status.rollout.is_some());
+    let revoke = rolling(15 * 60, true, rolls())
+        .with(|o| o.resource.desired.as_mut().unwrap().on_rollout_timeout = RolloutTimeoutPolicy::RevokeOld);
+    let Step::WriteStatus { status, .. } = revoke.step() else { panic!() };
+    assert!(status.rollout.is_none());
+    // What is stuck is said at once.
+    let stuck = rolling(5, false, Some(Hindrance::Stuck("is paused: resume it".to_owned())));
+    assert_eq!(stuck.shown(), (true, "RolloutHeldUp".to_owned(), true));
+}
+
+#[test]
+fn what_is_revoked_at_once_waits_for_no_rollout() {
+    let rolls = Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
+    let urgent = rolling(5, true, rolls).with(|o| {
+        let now = o.now.wall;
+        super::super::status::revoke_at_once(&mut o.resource.status, now);
+    });
+    assert_eq!(urgent.step(), Step::ReadSecret);
+}
+
+#[test]
+fn a_first_value_restarts_nothing_and_the_next_one_does() {
+    let with_workload =
+        |case: Case| case.with(|o| o.resource.desired.as_mut().unwrap().workloads = vec![checkout()]);
+    let (operation, _) = with_workload(Case::new()).begun();
+    assert!(with_workload(Case::new()).written(operation, "tok_1").committed().rollout.is_none());
+    let (operation, _) = with_workload(Case::minted().asked(1)).begun();
+    let id = operation.id.clone();
+    let status = with_workload(Case::minted().asked(1)).written(operation, "tok_1").committed();
+    assert_eq!(status.rollout.map(|rollout| rollout.operation), Some(id), "in place as well");
 }

@@ -225,6 +225,12 @@ impl Canon {
         self.byte(world.lists as u8);
         self.flag(world.misled);
         self.flag(world.status_lost);
+        self.option(world.workload.as_ref(), |canon, workload| {
+            canon.option(workload.restarted_for.as_deref(), Self::operation_id);
+            canon.option(workload.runs_on.as_deref(), Self::token);
+            canon.flag(workload.rolls);
+            canon.small(workload.hangs_until.saturating_sub(world.clock));
+        });
         self.option(world.last, Self::code);
         self.option(world.collected.as_deref(), Self::secret);
         self.list(world.tokens.iter().filter(|token| token.revoked.is_none()), |canon, token| {
@@ -297,6 +303,7 @@ impl Canon {
             operation,
             secret,
             last_rotation,
+            rollout,
             history: _,
             next_rotation: _,
             conditions,
@@ -325,6 +332,10 @@ impl Canon {
             canon.byte(last.reason as u8);
             canon.small(u64::try_from(last.generation).unwrap());
             canon.operation_id(&last.operation);
+        });
+        self.option(rollout.as_ref(), |canon, rollout| {
+            canon.operation_id(&rollout.operation);
+            canon.wall_at(rollout.since.0.as_second());
         });
         self.list(conditions, |canon, condition| {
             canon.text(&condition.type_);
@@ -405,6 +416,13 @@ impl Canon {
         self.flag(process.misled);
         self.option(process.value, Self::value);
         self.option(process.view.as_ref(), |canon, view| canon.view(world, view));
+        self.option(process.workloads.as_ref(), |canon, workloads| {
+            canon.at(workloads.at);
+            canon.list(&workloads.seen, |canon, seen| {
+                canon.option(seen.restarted_for.as_deref(), Self::operation_id);
+                canon.flag(seen.hindrance.is_some());
+            });
+        });
         let cache = process.cache.as_ref().filter(|_| reach.stale || process.stale);
         self.option(cache, |canon, view| canon.view(world, view));
         let flight = process.memory.flight.as_ref();

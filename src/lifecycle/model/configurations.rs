@@ -6,7 +6,7 @@ use super::explore::{Report, explore, settled};
 use super::outside::Outside;
 use super::process::{Process, Protocol};
 use super::state::{Action, Budget, Kind, State};
-use super::world::{Lists, World};
+use super::world::{Lists, Workload, World};
 
 /// Bounds of an exploration.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Configuration {
     pub strategy: RotationStrategy,
     /// It is rotated on a schedule.
     pub scheduled: bool,
+    /// A workload runs on the Secret, and is restarted.
+    pub workload: bool,
 }
 
 impl Configuration {
@@ -51,6 +53,7 @@ impl Configuration {
         changes: ExternalChangePolicy::Replace,
         strategy: RotationStrategy::InPlace,
         scheduled: false,
+        workload: false,
     };
 
     pub(super) fn start(&self, protocol: &Protocol) -> State {
@@ -67,12 +70,16 @@ impl Configuration {
             resource.strategy = self.strategy;
             resource.scheduled = self.scheduled;
         });
+        world.workload = self.workload.then(Workload::default);
         let state = State {
             world,
             processes: vec![Process::default(); self.operators],
             budget: Budget::new(self.kinds, self.total),
         };
         let mut state = if self.ready { settled(state, protocol) } else { state };
+        if let Some(workload) = &mut state.world.workload {
+            workload.runs_on.clone_from(&state.world.in_use);
+        }
         for action in self.before {
             state.happen(*action, protocol);
         }
@@ -115,6 +122,7 @@ const ACTIVE: Kind = Kind::Outside(Outside::StateActive);
 const STRATEGY: Kind = Kind::Outside(Outside::ToggleStrategy);
 const ROTATE_NOW: Kind = Kind::Outside(Outside::RotateNow);
 const COME_DUE: Kind = Kind::Outside(Outside::ComeDue);
+const HANG: Kind = Kind::Outside(Outside::PodsHang);
 const FORWARD: Kind = Kind::Outside(Outside::ClockForward);
 
 const NEW: Configuration = Configuration::BASE;
@@ -239,6 +247,16 @@ configurations! {
     a_schedule_rotates_in_place: Configuration { scheduled: true, ..READY }, 3, 4, [
         (COME_DUE, 2), (RAISE, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (Kind::Refused, 1)
     ];
+    workloads_are_restarted: Configuration { workload: true, ..OVERLAP }, 3, 4, [
+        (RAISE, 2), (ROTATE_NOW, 1), (HANG, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (WIPE, 1),
+        (DELETE_SECRET, 1)
+    ];
+    workloads_are_restarted_by_two_operators: Configuration { workload: true, ..TWO_OVERLAP }, 1, 2, [
+        (RAISE, 2), (Kind::Pause, 1), (Kind::Crash, 1)
+    ];
+    workloads_are_restarted_after_a_rotation_in_place: Configuration { workload: true, ..READY }, 3, 4, [
+        (RAISE, 2), (STRATEGY, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)
+    ];
     adoption_rotates: Configuration { adopt: Some(AdoptedValue::Rotate), ..NEW }, 3, 5, [
         (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (Kind::Refused, 1)
     ];
@@ -294,6 +312,7 @@ fn a_configuration_of_ones_own() {
             None if word == "O7" => configuration.new_id = true,
             None if word == "O5" => configuration.hides_revoked = true,
             None if word == "scheduled" => configuration.scheduled = true,
+            None if word == "workload" => configuration.workload = true,
             None if word == "overlap" => configuration.strategy = RotationStrategy::Overlap,
             None if word == "halt" => configuration.changes = ExternalChangePolicy::Halt,
             None if word == "adopt" => configuration.adopt = Some(AdoptedValue::Rotate),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::lifecycle::token::TokenId;
 use crate::resources::{DeletionPolicy, DesiredState, RotationStrategy};
 
-use super::world::{EVERY, Resource, World};
+use super::world::{EVERY, GRACE, Resource, World};
 
 /// Something that happens from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +46,8 @@ pub(super) enum Outside {
     ClockForward,
     /// A rotation is due by schedule.
     ComeDue,
+    /// Pods don't become ready for longer than the grace.
+    PodsHang,
 }
 
 impl Outside {
@@ -72,6 +74,7 @@ impl Outside {
         Self::StateActive,
         Self::ClockForward,
         Self::ComeDue,
+        Self::PodsHang,
     ];
 
     /// Whether it would change anything now.
@@ -106,16 +109,25 @@ impl Outside {
             Self::StateRevoked => resource.state == DesiredState::Active && !resource.deleting,
             Self::StateActive => resource.state == DesiredState::Revoked && !resource.deleting,
             Self::ClockForward => true,
+            Self::PodsHang => world.workload.is_some(),
             Self::ComeDue => resource.scheduled && !resource.deleting,
         }
     }
 
     /// It happens, if it would change anything.
-    #[expect(clippy::too_many_lines, reason = "one arm an event; each is read beside its neighbours")]
     pub(super) fn happen(self, world: &mut World) {
-        if !self.is_possible(world) {
-            return;
+        if self.is_possible(world) {
+            self.change(world);
         }
+        // With both records nothing is left that says that a workload runs on an older token.
+        let lost = world.resource.as_ref().is_none_or(|resource| resource.status.token.is_none());
+        if let Some(workload) = world.workload.as_mut().filter(|_| lost && world.secret.is_none()) {
+            workload.runs_on = None;
+        }
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm an event; each is read beside its neighbours")]
+    fn change(self, world: &mut World) {
         match self {
             Self::RaiseGeneration => {
                 world.allowed += 1;
@@ -243,6 +255,10 @@ impl Outside {
                 });
             }
             Self::ClockForward => world.jumped += 100,
+            Self::PodsHang => {
+                let until = world.clock + 2 * GRACE;
+                world.workload.iter_mut().for_each(|workload| workload.hangs_until = until);
+            }
             Self::ComeDue => {
                 world.allowed += 1;
                 world.jumped += EVERY;

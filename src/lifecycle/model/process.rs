@@ -13,10 +13,14 @@ use crate::lifecycle::observed::{
     Adoption, ConnectionView, Contents, Observed, OurSecret, Record, Requesters, ResourceView, SecretView,
     Sighting,
 };
+use crate::lifecycle::rollout::{self, Hindrance};
 use crate::lifecycle::status::Reason;
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
-use crate::resources::{AdoptSpec, DeletionPolicy, DesiredState, OperationKind, RotationSpec, SpecParts};
+use crate::resources::{
+    AdoptSpec, DeletionPolicy, DesiredState, OperationKind, RestartPolicy, RotationSpec, SpecParts,
+    WorkloadKind, WorkloadRef, WorkloadsSpec,
+};
 
 use super::world::{ADOPTED, EVERY, GRACE, InFlight, Lists, Resource, Secret, Token, World};
 
@@ -81,6 +85,7 @@ impl Protocol {
             "absence_settles" => &mut clauses.absence_settles,
             "proof_of_life" => &mut clauses.proof_of_life,
             "grace_by_both_clocks" => &mut clauses.grace_by_both_clocks,
+            "rollouts_hold" => &mut clauses.rollouts_hold,
             "deletion_waits" => &mut clauses.deletion_waits,
             "deletion_looks" => &mut clauses.deletion_looks,
             "secret_first" => &mut self.secret_first,
@@ -118,6 +123,8 @@ pub(super) struct Process {
     pub paused: bool,
     /// Its last pass ended with nothing to do.
     pub asleep: Option<Asleep>,
+    /// The workloads as this process last read them.
+    pub workloads: Option<rollout::Workloads>,
 }
 
 /// What a process that rests waits for: this time, or anything but what it saw.
@@ -322,12 +329,18 @@ impl Process {
             every: resource.scheduled.then(|| format!("{EVERY}s")),
             ..RotationSpec::default()
         };
+        let workloads = world.workload.is_some().then(|| WorkloadsSpec {
+            restart: Some(RestartPolicy::Listed),
+            refs: vec![workload()],
+            ..WorkloadsSpec::default()
+        });
         let adopt = resource.adopt.map(|value| AdoptSpec { token_id: ADOPTED.to_owned(), value });
         let parts = SpecParts {
             token: None,
             gateway_id: None,
             secret: None,
             rotation: Some(&rotation),
+            workloads: workloads.as_ref(),
             state: Some(resource.state),
             deletion_policy: Some(resource.policy),
             external_change_policy: Some(resource.changes),
@@ -364,6 +377,7 @@ impl Process {
                 status: resource.status.clone(),
             },
             secret: view.secret(),
+            workloads: self.workloads.clone(),
             listing: self.listing.clone(),
             adoption,
             connection: ConnectionView { absence_doubted: self.misled, ..ConnectionView::default() },
@@ -667,6 +681,22 @@ impl Process {
                     }
                 });
             }
+            Step::ReadWorkloads => {
+                let seen = world.workload.iter().map(|seen| rollout::Workload {
+                    reference: workload(),
+                    restarted_for: seen.restarted_for.clone(),
+                    hindrance: seen.rolls.then(|| Hindrance::UnderWay("it rolls".to_owned())),
+                });
+                self.workloads = Some(rollout::Workloads { at: now, seen: seen.collect() });
+            }
+            Step::Restart { operation, .. } => {
+                if let Some(workload) = &mut world.workload {
+                    workload.restarted_for = Some(operation.clone());
+                    workload.rolls = true;
+                }
+                // Patching twice changes nothing, so that a lost answer is nothing worse than a look.
+                self.workloads = None;
+            }
             Step::ProveLife(_) if lost => {
                 // A value that can't be proved is replaced where status was lost.
                 world.allowed += 1;
@@ -798,6 +828,11 @@ impl Process {
             }
         }
     }
+}
+
+/// The workload that the spec names.
+fn workload() -> WorkloadRef {
+    WorkloadRef { kind: WorkloadKind::Deployment, name: "checkout".to_owned() }
 }
 
 /// The resource's lives, the latest last.

@@ -10,6 +10,7 @@ use super::configurations::{Configuration, UNLISTED_AND_RAISED};
 use super::outside::Outside;
 use super::process::Protocol;
 use super::state::Kind;
+use crate::resources::RotationStrategy;
 
 const RAISE: Kind = Kind::Outside(Outside::RaiseGeneration);
 const DELETE: Kind = Kind::Outside(Outside::Delete);
@@ -92,6 +93,9 @@ refutations! {
     h13_no_sweeper: "H13", ["sweeps"], Configuration { loose: true, ..NEW }, 1, [(Kind::Late, 1)];
     grace_by_the_wall_clock_alone: "grace", ["grace_by_both_clocks"], READY, 3,
         [(EDIT_SECRET, 1), (Kind::Outside(Outside::ClockForward), 1), (Kind::List, 1)];
+    a_rollout_that_nobody_waits_for: "rollout", ["rollouts_hold"],
+        Configuration { workload: true, strategy: RotationStrategy::Overlap, ..READY }, 2,
+        [(RAISE, 1), (Kind::Outside(Outside::PodsHang), 1)];
     a_list_that_is_newer_than_what_was_read: "lists", ["lists_come_first"], TWO_READY, 4,
         [(Kind::Outside(Outside::StateRevoked), 1), (Kind::Outside(Outside::StateActive), 1), (Kind::Pause, 1), (Kind::List, 1)];
 }

@@ -79,6 +79,19 @@ pub(super) struct Token {
     pub expires: Option<Timestamp>,
 }
 
+/// A workload that uses the Secret.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Workload {
+    /// The operation that its pods' template names.
+    pub restarted_for: Option<String>,
+    /// The token on whose value its pods run.
+    pub runs_on: Option<String>,
+    /// Its pods are being replaced.
+    pub rolls: bool,
+    /// They don't become ready before.
+    pub hangs_until: u64,
+}
+
 /// What lists show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Lists {
@@ -111,6 +124,8 @@ pub(super) struct World {
     pub last: Option<usize>,
     /// The Secret that the garbage collector removes, until somebody may have taken it up.
     pub collected: Option<Arc<Secret>>,
+    /// The workload that the spec names.
+    pub workload: Option<Workload>,
     pub tokens: Vec<Token>,
     pub in_flight: Vec<InFlight>,
     /// O7: a rotation gives its token a new id.
@@ -205,6 +220,7 @@ impl World {
             secret: None,
             last: None,
             collected: None,
+            workload: None,
             tokens: vec![foreign],
             in_flight: Vec::new(),
             new_id_on_rotate: false,
@@ -369,6 +385,14 @@ impl World {
             self.land(at);
         }
         self.clock = end;
+        let held = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        if let (Some(workload), Some(record)) = (&mut self.workload, held)
+            && workload.rolls
+            && workload.hangs_until <= end
+        {
+            workload.rolls = false;
+            workload.runs_on = Some(record.token.id.as_string().clone());
+        }
     }
 
     /// A call in flight arrives.
@@ -521,6 +545,12 @@ impl World {
         }
         if self.in_use.as_deref() == Some(id) {
             self.violate(format!("I3: {id} was revoked before its replacement was in the Secret"));
+        }
+        let at_once =
+            self.replaced.iter().rev().find(|(old, ..)| old == id).is_some_and(|(.., at_once)| *at_once);
+        if self.workload.as_ref().is_some_and(|workload| workload.runs_on.as_deref() == Some(id)) && !at_once
+        {
+            self.violate(format!("I3: {id} was revoked while a workload ran on it"));
         }
         let early =
             self.replaced.iter().rev().find(|(old, at, at_once)| old == id && !at_once && clock < at + GRACE);

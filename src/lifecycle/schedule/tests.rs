@@ -26,6 +26,7 @@ fn desired(rotation: RotationSpec) -> Desired {
         gateway_id: None,
         secret: None,
         rotation: Some(&rotation),
+        workloads: None,
         state: None,
         deletion_policy: None,
         external_change_policy: None,

@@ -1,0 +1,95 @@
+//! Scheduler and kubelet in one: pods are bound to a node that isn't there, and report that they are ready.
+//!
+//! Nothing runs in them. What rolls a workload out is the real controller; this is all that it waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+/// How often pods are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The node.
+const NODE: &str = "harness";
+
+/// Runs the pods of one namespace until it is dropped.
+pub struct Kubelet {
+    held: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Kubelet {
+    /// Makes the node, if it isn't there, and begins.
+    ///
+    /// # Errors
+    /// If the node can't be made.
+    pub async fn start(client: Client, namespace: &str) -> Result<Self> {
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": NODE}}))?;
+        match Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error).context("making a node"),
+        }
+        let held = Arc::new(AtomicBool::new(false));
+        let (pods, holds) = (Api::namespaced(client, namespace), Arc::clone(&held));
+        let task = tokio::spawn(async move {
+            loop {
+                // What fails now is tried again with the next look.
+                let _ = look(&pods, holds.load(Ordering::Relaxed)).await;
+                tokio::time::sleep(LOOK).await;
+            }
+        });
+        Ok(Self { held, task })
+    }
+
+    /// From now on new pods don't become ready, or do again.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Kubelet {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn look(pods: &Api<Pod>, held: bool) -> kube::Result<()> {
+    for pod in pods.list(&ListParams::default()).await? {
+        let name = pod.name_any();
+        if pod.metadata.deletion_timestamp.is_some() {
+            pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+            continue;
+        }
+        if pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none()) {
+            let binding = json!({
+                "apiVersion": "v1",
+                "kind": "Binding",
+                "metadata": {"name": name},
+                "target": {"apiVersion": "v1", "kind": "Node", "name": NODE},
+            });
+            let _: serde_json::Value =
+                pods.create_subresource("binding", &name, &PostParams::default(), &binding).await?;
+        }
+        let ready = |pod: &Pod| {
+            let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+            conditions.is_some_and(|all| all.iter().any(|it| it.type_ == "Ready" && it.status == "True"))
+        };
+        if !held && !ready(&pod) {
+            let now = jiff::Timestamp::now().to_string();
+            let status = json!({"status": {
+                "phase": "Running",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
+            }});
+            pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await?;
+        }
+    }
+    Ok(())
+}
