@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use keeptrusts_harness::proxy::{steps, tokens};
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Chart, ChartOptions, Match, Rule, TestNamespace, eventually, stays};
-use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
+use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key, KeyStatus, OperationReason};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -207,7 +207,11 @@ pub(crate) async fn an_old_secret_of_a_living_resource_is_replaced(cx: Context) 
     }
     world.at_rest::<GatewayKey>(KEY).await?;
     world.secrets().replace(SECRET, &PostParams::default(), &copy).await?;
-    world.reason::<GatewayKey>(KEY, "SecretChanged").await?;
+    // What the condition says passes in a moment; the history keeps it.
+    let replaced = |_: &GatewayKey, status: &KeyStatus| {
+        status.last_rotation.as_ref().is_some_and(|last| last.reason == OperationReason::SecretChanged)
+    };
+    world.until::<GatewayKey>(KEY, "has another token", replaced).await?;
     let value = world.settles::<GatewayKey>(KEY, SECRET, 2).await?;
     assert_ne!(value, oldest);
     let status = world.at_rest::<GatewayKey>(KEY).await?;
