@@ -96,6 +96,10 @@ pub struct RunArguments {
     )]
     pub adopt_namespaces: Vec<String>,
 
+    /// Look for the workloads that use a key's Secret (spec.workloads.restart: Discovered, and status.workloads)
+    #[arg(long, env = "KEEPTRUSTS_DISCOVER_WORKLOADS")]
+    pub discover_workloads: bool,
+
     /// How many workloads are restarted at once after rotations (spec.workloads)
     #[arg(long, env = "KEEPTRUSTS_MAX_ROLLOUTS", default_value = "10", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_rollouts: u16,

@@ -24,7 +24,7 @@ pub use chart::{Chart, ChartOptions};
 pub use cluster::Cluster;
 pub use command::Tool;
 pub use control_plane::{Component, ControlPlane, Options};
-pub use kubelet::Kubelet;
+pub use kubelet::{Container, Kubelet};
 pub use namespace::TestNamespace;
 pub use net::{free_port, http_get};
 pub use operator::{Launch, Operator};

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
-use crate::resources::DesiredState;
+use crate::resources::{DesiredState, WorkloadsStatus};
 use crate::token_api::{Client, Inventory};
 
 use super::adoption::Adoptions;
@@ -17,6 +17,7 @@ use super::directory::Directory;
 use super::events::Events;
 use super::key::{KeyState, Keys};
 use super::kubernetes::Kubernetes;
+use super::users::Users;
 use super::workloads::Rollouts;
 
 /// What all passes share.
@@ -33,6 +34,8 @@ pub(super) struct Context {
     pub(super) directory: Directory,
     /// Who may adopt.
     pub(super) adoptions: Adoptions,
+    /// Who uses which Secret, if that is looked for.
+    pub(super) users: Option<Users>,
     /// Workloads that are being restarted.
     pub(super) rollouts: Rollouts,
     /// Passes under way: neither shutdown nor anything else cancels them.
@@ -42,6 +45,13 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Who uses the key's Secret. What isn't known yet is as it was.
+    fn users(&self, key: &KeyState) -> Option<WorkloadsStatus> {
+        let users = self.users.as_ref()?;
+        let known = users.status(&key.identity().namespace, &key.object.secret_name);
+        known.or_else(|| key.object.view.status.workloads.clone())
+    }
+
     /// Everything that the next decision about a key may depend on.
     pub(super) fn observe(&self, key: &mut KeyState) -> Observed {
         let now = clock::now();
@@ -65,6 +75,7 @@ impl Context {
             resource: view.clone(),
             secret: key.secret.view.clone(),
             workloads: key.workloads.clone(),
+            users: self.users(key),
             listing,
             adoption: self.adoption(key),
             connection: ConnectionView {

@@ -10,7 +10,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 
 use crate::lifecycle::desired;
-use crate::resources::{Key, KeyKind, KeyStatus, WorkloadRef};
+use crate::resources::{Key, KeyKind, KeyStatus, RestartPolicy, WorkloadRef, WorkloadsSpec};
 
 use super::workloads;
 
@@ -31,9 +31,10 @@ pub(crate) struct Resident {
 /// A rollout as another key looks at it.
 #[derive(Clone, Debug)]
 pub(crate) struct Rollout {
-    workloads: Vec<WorkloadRef>,
-    /// The annotation of its Secret, and the operation that it is to name.
-    annotation: (String, String),
+    /// The workloads that it names, unless it means those that use its Secret.
+    workloads: Option<Vec<WorkloadRef>>,
+    secret: String,
+    operation: String,
 }
 
 impl Rollout {
@@ -41,9 +42,13 @@ impl Rollout {
         let operation = key.status()?.rollout.as_ref()?.operation.clone();
         let parts = key.parts();
         let name = key.name_any();
-        let secret = desired::secret_name(&parts, &name);
-        let workloads = parts.workloads.map(|workloads| workloads.refs.clone()).unwrap_or_default();
-        Some(Self { workloads, annotation: (workloads::annotation(secret), operation) })
+        let secret = desired::secret_name(&parts, &name).to_owned();
+        let discovers = |workloads: &&WorkloadsSpec| workloads.restart == Some(RestartPolicy::Discovered);
+        let workloads = match parts.workloads.filter(discovers) {
+            Some(_) => None,
+            None => Some(parts.workloads.map(|workloads| workloads.refs.clone()).unwrap_or_default()),
+        };
+        Some(Self { workloads, secret, operation })
     }
 }
 
@@ -100,13 +105,22 @@ impl Directory {
         lock(&self.residents).iter().flat_map(|residents| residents()).collect()
     }
 
-    /// What every key of a namespace that is rolling out wants a workload's template to say, by annotation.
-    pub(super) fn restarts(&self, namespace: &str, workload: &WorkloadRef) -> BTreeMap<String, String> {
+    /// What every key of a namespace that is rolling out wants a workload's template to say, by annotation. `uses` tells of a
+    /// Secret whether the workload uses it.
+    pub(super) fn restarts(
+        &self,
+        namespace: &str,
+        workload: &WorkloadRef,
+        uses: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, String> {
         let residents = self.residents().into_iter().filter(|resident| resident.namespace == namespace);
         let rollouts = residents.filter_map(|resident| resident.rollout);
         rollouts
-            .filter(|rollout| rollout.workloads.contains(workload))
-            .map(|rollout| rollout.annotation)
+            .filter(|rollout| match &rollout.workloads {
+                Some(workloads) => workloads.contains(workload),
+                None => uses(&rollout.secret),
+            })
+            .map(|rollout| (workloads::annotation(&rollout.secret), rollout.operation))
             .collect()
     }
 

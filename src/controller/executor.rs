@@ -12,11 +12,11 @@ use kube::runtime::events::EventType;
 use secrecy::SecretString;
 
 use crate::clock;
-use crate::lifecycle::desired::Desired;
+use crate::lifecycle::desired::{Desired, Restarts};
 use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Suspicion, Trouble};
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
-use crate::lifecycle::rollout::{Hindrance, Workloads};
+use crate::lifecycle::rollout::{Hindrance, Unknown, Workloads};
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
@@ -523,9 +523,24 @@ impl Executor<'_> {
     }
 
     async fn read_workloads(&mut self) -> Flow {
-        let refs = self.key.object.desired().map(|desired| desired.workloads.clone()).unwrap_or_default();
         let at = clock::monotonic();
         let namespace = self.key.identity().namespace.clone();
+        let restarts = self.key.object.desired().map_or(Restarts::None, |desired| desired.restarts.clone());
+        let refs = match (restarts, &self.context.users) {
+            (Restarts::None, _) => Ok(Vec::new()),
+            (Restarts::Listed(refs), _) => Ok(refs),
+            (Restarts::Discovered, Some(users)) => {
+                users.of(&namespace, &self.key.object.secret_name).ok_or(Unknown::NotYet)
+            }
+            (Restarts::Discovered, None) => Err(Unknown::NotLookedFor),
+        };
+        let refs = match refs {
+            Ok(refs) => refs,
+            Err(unknown) => {
+                self.key.workloads = Some(Workloads { at, seen: Err(unknown) });
+                return Flow::Next;
+            }
+        };
         let mut seen = Vec::new();
         for reference in &refs {
             let answer = self.context.kubernetes.read_workload(&namespace, reference).await;
@@ -537,7 +552,7 @@ impl Executor<'_> {
                 Err(error) => return self.missed(&error).await,
             }
         }
-        self.key.workloads = Some(Workloads { at, seen });
+        self.key.workloads = Some(Workloads { at, seen: Ok(seen) });
         Flow::Next
     }
 
@@ -547,7 +562,11 @@ impl Executor<'_> {
         if !self.context.rollouts.begin(&namespace, workload, clock::monotonic()) {
             return self.hinder(workload, &Hindrance::Queued);
         }
-        let mut operations = self.context.directory.restarts(&namespace, workload);
+        let uses = |secret: &str| {
+            let users = self.context.users.as_ref().and_then(|users| users.of(&namespace, secret));
+            users.is_some_and(|users| users.contains(workload))
+        };
+        let mut operations = self.context.directory.restarts(&namespace, workload, uses);
         operations.insert(workloads::annotation(&self.key.object.secret_name), operation.to_owned());
         let body = workloads::restart(&operations);
         let note = match self.context.kubernetes.patch_workload(&namespace, workload, &body).await {
@@ -566,7 +585,7 @@ impl Executor<'_> {
 
     /// A workload isn't restarted for now, until it is looked at once more.
     fn hinder(&mut self, workload: &WorkloadRef, hindrance: &Hindrance) -> Flow {
-        let seen = self.key.workloads.iter_mut().flat_map(|workloads| &mut workloads.seen);
+        let seen = self.key.workloads.iter_mut().flat_map(|workloads| workloads.seen.iter_mut().flatten());
         for hindered in seen.filter(|seen| seen.reference == *workload) {
             hindered.hindrance = Some(hindrance.clone());
         }

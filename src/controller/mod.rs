@@ -14,6 +14,7 @@ mod requesters;
 mod resource;
 pub mod secrets;
 mod trouble;
+mod users;
 mod watches;
 mod workloads;
 
@@ -37,6 +38,7 @@ use self::context::Context;
 use self::directory::Directory;
 use self::events::Events;
 use self::kubernetes::Kubernetes;
+use self::users::Users;
 use self::workloads::Rollouts;
 
 /// Runs the operator until `stop`, and then until everything under way is finished.
@@ -53,6 +55,11 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     let installation = Installation::new(&uid, &arguments.connection.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
+    let scopes: Vec<Option<String>> = if arguments.watch_namespaces.is_empty() {
+        vec![None]
+    } else {
+        arguments.watch_namespaces.iter().cloned().map(Some).collect()
+    };
     let context = Arc::new(Context {
         kubernetes: Kubernetes::new(client.clone(), installation.clone()),
         events: Events::start(client.clone(), arguments.pod_name.clone()),
@@ -62,6 +69,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         directory: Directory::default(),
         adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),
         rollouts: Rollouts::at_most(arguments.max_rollouts),
+        users: arguments.discover_workloads.then(|| Users::in_scopes(scopes.len())),
         passes: TaskTracker::new(),
         stop: stop.clone(),
         tokens,
@@ -70,12 +78,8 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     });
     tracing::info!(api = %arguments.connection.api_url, installation = context.installation.as_str(), "started");
 
-    let scopes: Vec<Option<String>> = if arguments.watch_namespaces.is_empty() {
-        vec![None]
-    } else {
-        arguments.watch_namespaces.iter().cloned().map(Some).collect()
-    };
     health.expect(scopes.len());
+    let discovering = tokio::spawn(discover(Arc::clone(&context), client.clone(), scopes.clone()));
     let watching = scopes.into_iter().map(|namespace| {
         let synced = health.clone();
         watches::run(client.clone(), namespace, Arc::clone(&context), arguments.concurrency, move || {
@@ -103,8 +107,15 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     context.passes.wait().await;
     tracing::info!("stopped");
     // Each ends by itself once `stop` is cancelled; one that panicked is told by the panic's own message.
-    let _ended = future::join3(files, lists, serving).await;
+    let _ended = future::join4(files, lists, serving, discovering).await;
     Ok(())
+}
+
+/// Looks for the workloads that use Secrets, if that is asked for, until the context's `stop`.
+async fn discover(context: Arc<Context>, client: kube::Client, scopes: Vec<Option<String>>) {
+    let Some(users) = &context.users else { return };
+    let watches = scopes.iter().map(|namespace| users.watch(&client, namespace.as_deref(), &context.stop));
+    future::join_all(watches).await;
 }
 
 /// The uid that stands for the cluster. The API server may not be up yet; nothing if `stop` comes first.

@@ -57,7 +57,7 @@ pub struct Desired {
     /// How long a superseded token lives on.
     pub grace: Duration,
     /// Workloads that are restarted when the Secret has a new value.
-    pub workloads: Vec<WorkloadRef>,
+    pub restarts: Restarts,
     /// How long they may take.
     pub rollout_timeout: Duration,
     /// What becomes of a superseded token after that.
@@ -70,6 +70,17 @@ pub struct Desired {
     pub adopt: Option<AdoptSpec>,
     /// Whether new operations wait.
     pub suspend: bool,
+}
+
+/// Which workloads are restarted when the Secret has a new value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restarts {
+    /// None.
+    None,
+    /// These.
+    Listed(Vec<WorkloadRef>),
+    /// Those that use the Secret.
+    Discovered,
 }
 
 /// The spec asks for something that can't be done.
@@ -119,7 +130,11 @@ impl Desired {
         let workloads = parts.workloads.cloned().unwrap_or_default();
         let rollout_timeout =
             read("workloads.rolloutTimeout", &workloads.rollout_timeout)?.unwrap_or(DEFAULT_ROLLOUT_TIMEOUT);
-        let listed = workloads.restart == Some(RestartPolicy::Listed);
+        let restarts = match workloads.restart.unwrap_or_default() {
+            RestartPolicy::Never => Restarts::None,
+            RestartPolicy::Listed => Restarts::Listed(workloads.refs),
+            RestartPolicy::Discovered => Restarts::Discovered,
+        };
         let generation = rotation.generation.unwrap_or(0);
         if generation < 0 {
             return Err(invalid("rotation.generation", "must be 0 or more"));
@@ -165,7 +180,7 @@ impl Desired {
             windows,
             strategy,
             grace,
-            workloads: if listed { workloads.refs } else { Vec::new() },
+            restarts,
             rollout_timeout,
             on_rollout_timeout: workloads.on_rollout_timeout.unwrap_or_default(),
             deletion_policy: parts.deletion_policy.unwrap_or_default(),

@@ -26,6 +26,9 @@ pub struct Memory {
     pub harmless: Option<String>,
     /// Superseded tokens, each with the time at which this process first saw it so.
     pub superseded_seen: BTreeMap<String, Monotonic>,
+    /// Superseded tokens, each with the time from which its grace counts, and when this process first saw that: a commit or
+    /// the end of a rollout lets it begin anew.
+    pub graces_seen: BTreeMap<String, (Timestamp, Monotonic)>,
     /// When this process last saw that a token had left the superseded ones: somebody revoked it, and a list begun before
     /// that still shows it.
     pub superseded_left: Option<Monotonic>,
@@ -295,11 +298,16 @@ impl Memory {
         }
         let seen = self.superseded_seen.len();
         self.superseded_seen.retain(|id, _| status.superseded.iter().any(|entry| entry.id == *id));
+        self.graces_seen.retain(|id, _| self.superseded_seen.contains_key(id));
         if self.superseded_seen.len() < seen {
             self.superseded_left = Some(now.mono);
         }
         for entry in &status.superseded {
             self.superseded_seen.entry(entry.id.clone()).or_insert(now.mono);
+            let grace = self.graces_seen.entry(entry.id.clone()).or_insert((entry.since.0, now.mono));
+            if grace.0 != entry.since.0 {
+                *grace = (entry.since.0, now.mono);
+            }
         }
         if status::is_ready(status) {
             // Whoever claimed the Secret as well has rebuilt status: once is enough.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::resources::{DeletionPolicy, DesiredState, KeyStatus};
+use crate::resources::{DeletionPolicy, DesiredState, KeyStatus, WorkloadsStatus};
 
 use super::desired::{Desired, InvalidSpec};
 use super::listing::{Listed, Listing};
@@ -240,6 +240,8 @@ pub struct Observed {
     pub secret: SecretView,
     /// Its workloads, if they were read while a rollout is recorded.
     pub workloads: Option<Workloads>,
+    /// Who uses its Secret, where the operator looks for that.
+    pub users: Option<WorkloadsStatus>,
     /// The latest complete list of tokens of its type.
     pub listing: Option<Arc<Listing>>,
     /// The token that the spec wants to adopt.

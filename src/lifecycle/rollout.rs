@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::resources::{KeyStatus, RolloutTimeoutPolicy, Superseded, WorkloadRef};
 
-use super::desired::Desired;
+use super::desired::{Desired, Restarts};
 use super::observed::Observed;
 use super::status::{Reason, Verdict};
 use super::step::Step;
@@ -26,8 +26,17 @@ const TOGETHER: Duration = Duration::from_secs(2);
 pub struct Workloads {
     /// When.
     pub at: Monotonic,
-    /// Each of those that the spec names.
-    pub seen: Vec<Workload>,
+    /// Each of those that the spec means.
+    pub seen: Result<Vec<Workload>, Unknown>,
+}
+
+/// Why it isn't known which workloads use the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// The process has just begun to look for them.
+    NotYet,
+    /// The operator wasn't told to look for them.
+    NotLookedFor,
 }
 
 /// A workload as it was read.
@@ -66,7 +75,7 @@ pub(super) enum Rollout {
 
 /// Whether a value that is committed in place of another one restarts workloads.
 pub(super) fn is_wanted(desired: &Desired) -> bool {
-    !desired.workloads.is_empty()
+    desired.restarts != Restarts::None
 }
 
 /// How the rollout that status records stands.
@@ -80,17 +89,31 @@ pub(super) fn examine(observed: &Observed, desired: &Desired) -> Rollout {
     let late = age >= desired.rollout_timeout && !observed.connection.clock_skewed;
     let is_stuck = |workload: &Workload| matches!(workload.hindrance, Some(Hindrance::Stuck(_)));
     let again = |workloads: &Workloads| {
-        let look = if late || workloads.seen.iter().any(is_stuck) { LOOK_AT_STUCK } else { LOOK };
-        workloads.at + look
+        let stuck = workloads.seen.iter().flatten().any(is_stuck);
+        workloads.at + if late || stuck { LOOK_AT_STUCK } else { LOOK }
     };
     let current = |workloads: &&Workloads| {
-        now.mono < again(workloads)
-            && workloads.seen.iter().map(|seen| &seen.reference).eq(&desired.workloads)
+        let seen = workloads.seen.iter().flatten().map(|seen| &seen.reference);
+        let meant = match &desired.restarts {
+            Restarts::Listed(refs) => seen.eq(refs),
+            Restarts::Discovered | Restarts::None => true,
+        };
+        meant && now.mono < again(workloads)
     };
     let Some(workloads) = observed.workloads.as_ref().filter(current) else {
         return Rollout::Act(Step::ReadWorkloads);
     };
-    let seen = &workloads.seen;
+    let seen = match &workloads.seen {
+        Ok(seen) => seen,
+        Err(Unknown::NotYet) => return Rollout::Waits(again(workloads), None),
+        Err(Unknown::NotLookedFor) => {
+            let verdict = held_up(
+                "spec.workloads.restart is Discovered, and this operator doesn't look for workloads: set the chart's value \
+                 discoverWorkloads, or name them with Listed.",
+            );
+            return Rollout::Waits(again(workloads), Some(verdict));
+        }
+    };
     let runs = |workload: &Workload| {
         workload.restarted_for.as_ref() == Some(&rollout.operation) && workload.hindrance.is_none()
     };

@@ -394,6 +394,7 @@ fn maintain(observed: &Observed, desired: &Desired, rollout: &Rollout, clauses: 
     {
         checked.resource_version = Some(secret.version.clone());
     }
+    status.workloads.clone_from(&observed.users);
     believe_expiry(observed, &mut status);
     if let Some(token) = &mut status.token {
         drift::believe(observed, token);
@@ -551,7 +552,7 @@ fn due_at(observed: &Observed, entry: &crate::resources::Superseded, clauses: Cl
         return None;
     }
     let grace = elapsed(entry.since.0, entry.revoke_after.0);
-    let seen = observed.memory.superseded_seen.get(&entry.id).copied().unwrap_or(observed.now.mono);
+    let seen = observed.memory.graces_seen.get(&entry.id).map_or(observed.now.mono, |(_, seen)| *seen);
     if grace.is_zero() {
         return Some(seen);
     }

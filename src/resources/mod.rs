@@ -16,7 +16,7 @@ mod status;
 pub use crds::{crd_files, crds, crds_yaml, write_crds};
 pub use keys::{AccessKey, AccessKeySpec, GatewayKey, GatewayKeySpec, Key, KeyKind, SpecParts};
 pub use rules::DEFAULT_SECRET_KEY;
-pub use schema::{MAX_GENERATION, MAX_HISTORY, MAX_ROTATE_NOW, MAX_SUPERSEDED};
+pub use schema::{MAX_GENERATION, MAX_HISTORY, MAX_NAMED_WORKLOADS, MAX_ROTATE_NOW, MAX_SUPERSEDED};
 pub use spec::{
     AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec,
     RestartPolicy, RolloutTimeoutPolicy, RotationSpec, RotationStrategy, SecretSpec, SecretTemplate,
@@ -24,7 +24,7 @@ pub use spec::{
 };
 pub use status::{
     HistoryEntry, HistoryEvent, KeyStatus, LastRotation, Operation, OperationKind, OperationReason,
-    RolloutStatus, SecretStatus, Superseded, TokenStatus,
+    RolloutStatus, SecretStatus, Superseded, TokenStatus, WorkloadsStatus,
 };
 
 /// The API group of both resources; also the domain of labels, annotations and the finalizer.

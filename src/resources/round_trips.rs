@@ -15,13 +15,21 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::schema::{MAX_WINDOWS, MAX_WORKLOADS};
+use super::schema::{MAX_NAMED_WORKLOADS, MAX_WINDOWS, MAX_WORKLOADS};
 use super::*;
 
 /// A struct, from a strategy for each of its fields.
 macro_rules! fields {
     ($type:ident { $($field:ident: $strategy:expr),+ $(,)? }) => {
         ($($strategy,)+).prop_map(|($($field,)+)| $type { $($field),+ })
+    };
+}
+
+/// A struct of more fields than a tuple of strategies has.
+macro_rules! many_fields {
+    ($type:ident { $($field:ident: $strategy:expr),+ $(,)? } { $($more:ident: $other:expr),+ $(,)? }) => {
+        (($($strategy,)+), ($($other,)+))
+            .prop_map(|(($($field,)+), ($($more,)+))| $type { $($field,)+ $($more),+ })
     };
 }
 
@@ -97,7 +105,7 @@ fn workloads_spec() -> impl Strategy<Value = WorkloadsSpec> {
         name: text(1, 253),
     });
     fields!(WorkloadsSpec {
-        restart: of(variants!(RestartPolicy { Never, Listed })),
+        restart: of(variants!(RestartPolicy { Never, Listed, Discovered })),
         refs: vec(reference, 0..=MAX_WORKLOADS),
         rollout_timeout: of(text(1, 32)),
         on_rollout_timeout: of(variants!(RolloutTimeoutPolicy { KeepOld, RevokeOld })),
@@ -220,15 +228,20 @@ fn condition() -> impl Strategy<Value = Condition> {
 }
 
 fn status() -> impl Strategy<Value = KeyStatus> {
-    fields!(KeyStatus {
+    many_fields!(KeyStatus {
         observed_generation: of(-1..=i64::MAX),
         observed_rotation_generation: of(generation()),
         observed_rotate_now: of(text(0, 128)),
         token: of(token_status()),
         superseded: vec(superseded(), 0..=MAX_SUPERSEDED),
+    } {
         operation: of(operation()),
         secret: of(secret_status()),
         last_rotation: of(last_rotation()),
+        workloads: of(fields!(WorkloadsStatus {
+            count: 0..=i32::MAX,
+            names: vec(text(0, 270), 0..=MAX_NAMED_WORKLOADS),
+        })),
         rollout: of(fields!(RolloutStatus { operation: text(0, 128), since: time() })),
         history: vec(history_entry(), 0..=MAX_HISTORY),
         next_rotation: of(time()),

@@ -137,7 +137,7 @@ fn workloads_are_named() -> [ValidationRule; 2] {
         ),
         rule(
             format!("!({named}) || ({listed})"),
-            "workloads.refs needs workloads.restart: Listed, or nothing is restarted",
+            "workloads.refs needs workloads.restart: Listed, or nobody reads it",
             "refs",
         ),
     ]

@@ -11,6 +11,9 @@ pub const MAX_GENERATION: i64 = 1 << 53;
 /// The most workloads that a key names.
 pub(super) const MAX_WORKLOADS: usize = 16;
 
+/// The most workloads that a status names.
+pub const MAX_NAMED_WORKLOADS: usize = 10;
+
 /// The most windows of a key.
 pub(super) const MAX_WINDOWS: usize = 8;
 

@@ -152,8 +152,9 @@ pub enum RotationStrategy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadsSpec {
-    /// Whether workloads are restarted when the Secret has a new value. A first value and a new template restart nothing.
-    /// Default: `Never`.
+    /// Whether workloads are restarted when the Secret has a new value, and which: those that `refs` names (`Listed`), or
+    /// those in the namespace whose pods refer to the Secret by `envFrom`, `env` or a volume (`Discovered`, which the
+    /// operator must be allowed: `--discover-workloads`). A first value and a new template restart nothing. Default: `Never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<RestartPolicy>,
     /// Which, with `restart: Listed`. Default: none.
@@ -181,6 +182,8 @@ pub enum RestartPolicy {
     Never,
     /// Those that `refs` names are.
     Listed,
+    /// Those in the namespace whose pods refer to the Secret are: by `envFrom`, `env` or a volume.
+    Discovered,
 }
 
 /// A workload in the resource's namespace.

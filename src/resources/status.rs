@@ -41,6 +41,10 @@ pub struct KeyStatus {
     /// When the Secret last received a new value, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_rotation: Option<LastRotation>,
+    /// The workloads of the namespace whose pods refer to the Secret. Absent where the operator doesn't look for any
+    /// (`--discover-workloads`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<WorkloadsStatus>,
     /// The restart of workloads that is under way, so that they run on the value that the Secret has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
@@ -207,6 +211,19 @@ pub struct LastRotation {
     /// The operation that brought the value. Internal: the Secret must name the same one.
     #[schemars(length(max = 128))]
     pub operation: String,
+}
+
+/// Who uses the Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadsStatus {
+    /// How many workloads do.
+    #[schemars(range(min = 0))]
+    pub count: i32,
+    /// Kind and name of the first ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = schema::MAX_NAMED_WORKLOADS), inner(length(max = 270)))]
+    pub names: Vec<String>,
 }
 
 /// A restart of workloads. Until all of them run on the new value, what they ran on before isn't revoked.

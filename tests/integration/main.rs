@@ -8,6 +8,7 @@ mod adoption;
 mod crds;
 mod deletion;
 mod drift;
+mod examples;
 mod faults;
 mod life;
 mod orphans;
@@ -154,6 +155,10 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         workloads::what_cannot_roll_out_is_said_and_the_old_value_kept,
         workloads::without_the_right_nothing_is_touched_and_the_chart_is_named,
         workloads::gitops_tools_do_not_undo_a_restart,
+        workloads::what_uses_the_secret_is_found_and_restarted,
+        workloads::nobody_notices_rotations_that_overlap,
+        workloads::a_rotation_in_place_is_noticed,
+        examples::an_application_that_rereads_its_key_loses_no_request,
         rotation::a_schedule_rotates_by_itself,
         rotation::so_does_a_gateway_keys_in_place,
         rotation::a_window_holds_a_schedule_back_and_nothing_else,

@@ -113,6 +113,7 @@ impl Case {
             },
             secret: SecretView::Absent { live: true },
             workloads: None,
+            users: None,
             listing: None,
             adoption: Adoption::None,
             connection: ConnectionView::default(),
@@ -223,6 +224,7 @@ impl Case {
                 revoke_after: to_time(later(since, Duration::from_secs(grace))),
             });
             o.memory.superseded_seen.insert(id.to_owned(), at(100));
+            o.memory.graces_seen.insert(id.to_owned(), (since, at(100)));
         })
     }
 
@@ -494,7 +496,7 @@ fn a_superseded_token_is_revoked_after_its_grace_upon_live_reads() {
 #[test]
 fn grace_counts_from_this_process_first_sight_too() {
     let case = Case::minted().superseding("tok_0", 800, 700).with(|o| {
-        o.memory.superseded_seen.insert("tok_0".to_owned(), at(990));
+        o.memory.graces_seen.get_mut("tok_0").unwrap().1 = at(990);
     });
     assert_eq!(case.step(), Step::Rest { until: Some(at(1_690)) });
 }

@@ -1,7 +1,8 @@
 //! Rotations: with an overlap, in place, at once.
 
 use super::*;
-use crate::lifecycle::rollout::{Hindrance, Workload, Workloads};
+use crate::lifecycle::desired::Restarts;
+use crate::lifecycle::rollout::{Hindrance, Unknown, Workload, Workloads};
 use crate::resources::{
     RolloutStatus, RolloutTimeoutPolicy, RotationStrategy, WindowSpec, WorkloadKind, WorkloadRef,
 };
@@ -254,7 +255,7 @@ fn rolling(age: i64, restarted: bool, hindrance: Option<Hindrance>) -> Case {
         .listed(&[("tok_0", true), ("tok_1", true)], 900)
         .with(|o| {
             let desired = o.resource.desired.as_mut().unwrap();
-            desired.workloads = vec![checkout()];
+            desired.restarts = Restarts::Listed(vec![checkout()]);
             let since = Timestamp::from_second(o.now.wall.as_second() - age).unwrap();
             o.resource.status.rollout =
                 Some(RolloutStatus { operation: BROUGHT_BY.to_owned(), since: to_time(since) });
@@ -263,7 +264,7 @@ fn rolling(age: i64, restarted: bool, hindrance: Option<Hindrance>) -> Case {
             let restarted_for = restarted.then(|| BROUGHT_BY.to_owned());
             o.workloads = Some(Workloads {
                 at: at(999),
-                seen: vec![Workload { reference: checkout(), restarted_for, hindrance }],
+                seen: Ok(vec![Workload { reference: checkout(), restarted_for, hindrance }]),
             });
         })
 }
@@ -324,12 +325,27 @@ fn what_is_revoked_at_once_waits_for_no_rollout() {
 
 #[test]
 fn a_first_value_restarts_nothing_and_the_next_one_does() {
-    let with_workload =
-        |case: Case| case.with(|o| o.resource.desired.as_mut().unwrap().workloads = vec![checkout()]);
+    let with_workload = |case: Case| {
+        case.with(|o| o.resource.desired.as_mut().unwrap().restarts = Restarts::Listed(vec![checkout()]))
+    };
     let (operation, _) = with_workload(Case::new()).begun();
     assert!(with_workload(Case::new()).written(operation, "tok_1").committed().rollout.is_none());
     let (operation, _) = with_workload(Case::minted().asked(1)).begun();
     let id = operation.id.clone();
     let status = with_workload(Case::minted().asked(1)).written(operation, "tok_1").committed();
     assert_eq!(status.rollout.map(|rollout| rollout.operation), Some(id), "in place as well");
+}
+
+#[test]
+fn workloads_that_are_not_known_yet_are_waited_for() {
+    let seen = |seen: Result<Vec<Workload>, Unknown>| {
+        rolling(10, true, None).with(|o| {
+            o.resource.desired.as_mut().unwrap().restarts = Restarts::Discovered;
+            o.workloads = Some(Workloads { at: at(999), seen });
+        })
+    };
+    assert_eq!(seen(Err(Unknown::NotYet)).step(), Step::Rest { until: Some(at(1_002)) });
+    assert_eq!(seen(Err(Unknown::NotLookedFor)).shown(), (true, "RolloutHeldUp".to_owned(), true));
+    let Step::WriteStatus { status, .. } = seen(Ok(vec![])).step() else { panic!() };
+    assert!(status.rollout.is_none(), "nobody uses it");
 }

@@ -303,6 +303,7 @@ impl Canon {
             operation,
             secret,
             last_rotation,
+            workloads: _,
             rollout,
             history: _,
             next_rotation: _,
@@ -418,7 +419,7 @@ impl Canon {
         self.option(process.view.as_ref(), |canon, view| canon.view(world, view));
         self.option(process.workloads.as_ref(), |canon, workloads| {
             canon.at(workloads.at);
-            canon.list(&workloads.seen, |canon, seen| {
+            canon.list(workloads.seen.iter().flatten(), |canon, seen| {
                 canon.option(seen.restarted_for.as_deref(), Self::operation_id);
                 canon.flag(seen.hindrance.is_some());
             });
@@ -513,6 +514,7 @@ impl Canon {
             operation_seen,
             harmless,
             superseded_seen,
+            graces_seen,
             superseded_left,
             token_seen,
             ending_seen,
@@ -535,6 +537,13 @@ impl Canon {
         let harmless = harmless.as_ref().filter(|id| operations(self, id));
         self.option(harmless, |canon, id| canon.operation_id(id));
         self.named_times(superseded_seen.iter().map(|(id, at)| (id.as_str(), *at)));
+        self.named_times(graces_seen.iter().map(|(id, (_, at))| (id.as_str(), *at)));
+        let status = world.resource.as_ref().map(|resource| &resource.status);
+        let begun_anew = status
+            .into_iter()
+            .flat_map(|status| &status.superseded)
+            .filter(|entry| graces_seen.get(&entry.id).is_some_and(|(since, _)| *since != entry.since.0));
+        self.list(begun_anew, |canon, entry| canon.token(&entry.id));
         self.option(*superseded_left, Self::at);
         let seen = token_seen.as_ref().filter(|seen| Self::named(&self.tokens, seen.id.as_str()).is_some());
         self.option(seen, |canon, seen| {

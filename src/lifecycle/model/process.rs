@@ -378,6 +378,7 @@ impl Process {
             },
             secret: view.secret(),
             workloads: self.workloads.clone(),
+            users: None,
             listing: self.listing.clone(),
             adoption,
             connection: ConnectionView { absence_doubted: self.misled, ..ConnectionView::default() },
@@ -687,7 +688,7 @@ impl Process {
                     restarted_for: seen.restarted_for.clone(),
                     hindrance: seen.rolls.then(|| Hindrance::UnderWay("it rolls".to_owned())),
                 });
-                self.workloads = Some(rollout::Workloads { at: now, seen: seen.collect() });
+                self.workloads = Some(rollout::Workloads { at: now, seen: Ok(seen.collect()) });
             }
             Step::Restart { operation, .. } => {
                 if let Some(workload) = &mut world.workload {
