@@ -13,7 +13,7 @@ use super::template::Template;
 use super::windows::{Window, Windows};
 
 /// How long a superseded token lives on unless the spec says otherwise.
-const DEFAULT_GRACE: Duration = Duration::from_hours(1);
+pub const DEFAULT_GRACE: Duration = Duration::from_hours(1);
 
 /// How long workloads may take to run on a new value unless the spec says otherwise.
 const DEFAULT_ROLLOUT_TIMEOUT: Duration = Duration::from_mins(15);

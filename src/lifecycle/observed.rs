@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::resources::{DeletionPolicy, DesiredState, KeyStatus, WorkloadsStatus};
 
-use super::desired::{Desired, InvalidSpec};
+use super::desired::{DEFAULT_GRACE, Desired, InvalidSpec};
 use super::listing::{Listed, Listing};
 use super::memory::Memory;
 use super::naming::{OperationId, Owner, UidTag};
@@ -296,6 +296,12 @@ impl Observed {
     #[must_use]
     pub fn verified(&self, id: &str) -> bool {
         self.memory.made.contains(id) || self.listed_here(id).is_some()
+    }
+
+    /// How long what is superseded now lives on. A spec that can't be acted on is no reason to cut anybody off.
+    #[must_use]
+    pub fn grace(&self) -> Duration {
+        self.resource.desired.as_ref().map_or(DEFAULT_GRACE, |desired| desired.grace)
     }
 
     /// The Secret, if it is ours.

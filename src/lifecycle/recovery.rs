@@ -56,7 +56,7 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
     let mut status = observed.resource.status.clone();
     // Its value may have been in the Secret, and be mounted, if the Secret was deleted between steps 4 and 5 (review,
     // H10a).
-    let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
+    let grace = observed.grace();
     for token in left_behind(observed, operation) {
         let facts = &token.facts;
         status::supersede(&mut status, facts.id.as_str(), facts.prefix.clone(), observed.now.wall, grace);

@@ -18,7 +18,7 @@ use super::time::{Monotonic, elapsed, later, to_time};
 const LOOK: Duration = Duration::from_secs(3);
 const LOOK_AT_STUCK: Duration = Duration::from_mins(1);
 
-/// How long after a value was written restarts wait for others: keys that change together restart their workloads once.
+/// How long a rollout waits for others before anything is done: keys that change together restart their workloads once.
 const TOGETHER: Duration = Duration::from_secs(2);
 
 /// The workloads as they were read.
@@ -85,8 +85,15 @@ pub(super) fn examine(observed: &Observed, desired: &Desired) -> Rollout {
         return Rollout::Complete;
     }
     let now = observed.now;
-    let age = elapsed(rollout.since.0, now.wall);
+    // The lesser of both clocks, as for grace: this process's sight of it begins with the token's.
+    let sight = observed.memory.token_seen.as_ref().filter(|seen| seen.operation == rollout.operation);
+    let seen_for = sight.map_or(Duration::ZERO, |seen| now.mono.since(seen.at));
+    let age = seen_for.min(elapsed(rollout.since.0, now.wall));
     let late = age >= desired.rollout_timeout && !observed.connection.clock_skewed;
+    // Whoever uses the Secret may not be known before, either.
+    if let Some(moment) = TOGETHER.checked_sub(seen_for).filter(|moment| !moment.is_zero()) {
+        return Rollout::Waits(now.mono + moment, None);
+    }
     let is_stuck = |workload: &Workload| matches!(workload.hindrance, Some(Hindrance::Stuck(_)));
     let again = |workloads: &Workloads| {
         let stuck = workloads.seen.iter().flatten().any(is_stuck);
@@ -118,9 +125,6 @@ pub(super) fn examine(observed: &Observed, desired: &Desired) -> Rollout {
         workload.restarted_for.as_ref() == Some(&rollout.operation) && workload.hindrance.is_none()
     };
     let Some(first) = seen.iter().find(|workload| !runs(workload)) else { return Rollout::Complete };
-    if let Some(moment) = TOGETHER.checked_sub(age).filter(|moment| !moment.is_zero()) {
-        return Rollout::Waits(now.mono + moment, None);
-    }
     let restartable = |workload: &&Workload| {
         workload.restarted_for.as_ref() != Some(&rollout.operation)
             && !matches!(workload.hindrance, Some(Hindrance::Stuck(_) | Hindrance::Queued))

@@ -351,7 +351,7 @@ pub fn with_commit(
 ) -> KeyStatus {
     let mut status = observed.resource.status.clone();
     let now = observed.now.wall;
-    let grace = observed.resource.desired.as_ref().map_or(std::time::Duration::ZERO, |desired| desired.grace);
+    let grace = observed.grace();
     let old = status.token.take();
     let had = observed.resource.status.token.as_ref();
     let entry = HistoryEntry {
@@ -373,7 +373,7 @@ pub fn with_commit(
     let replaced = replaced.and_then(|secret| secret.record.replaced.as_deref());
     // A first value restarts nothing.
     let first = had.is_none() && replaced.is_none();
-    let restarts = !first && observed.resource.desired.as_ref().is_ok_and(rollout::is_wanted);
+    let restarts = !first && observed.resource.desired.as_ref().map_or(true, rollout::is_wanted);
     status.rollout = restarts.then(|| RolloutStatus { operation: operation.id.clone(), since: to_time(now) });
     // A token that was adopted from its Secret and replaced before status named it: no tag makes it ours.
     let adopted = observed.resource.desired.as_ref().ok().and_then(|desired| desired.adopt.as_ref());

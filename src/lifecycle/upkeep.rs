@@ -505,8 +505,7 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     }
     let mut claimed = status.clone();
     let prefix = observed.listed_here(id).and_then(|listed| listed.facts.prefix);
-    let grace = observed.resource.desired.as_ref().map_or(Duration::ZERO, |desired| desired.grace);
-    status::supersede(&mut claimed, id, prefix, observed.now.wall, grace);
+    status::supersede(&mut claimed, id, prefix, observed.now.wall, observed.grace());
     write_if_changed(observed, claimed, rest())
 }
 

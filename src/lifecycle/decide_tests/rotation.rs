@@ -259,6 +259,7 @@ fn rolling(age: i64, restarted: bool, hindrance: Option<Hindrance>) -> Case {
             let since = Timestamp::from_second(o.now.wall.as_second() - age).unwrap();
             o.resource.status.rollout =
                 Some(RolloutStatus { operation: BROUGHT_BY.to_owned(), since: to_time(since) });
+            o.memory.token_seen = Some(first_seen(1_000 - u64::try_from(age).unwrap()));
             o.resource.status.observed_generation = Some(2);
             o.resource.status.conditions[0].observed_generation = Some(2);
             let restarted_for = restarted.then(|| BROUGHT_BY.to_owned());
@@ -275,6 +276,15 @@ fn workloads_are_restarted_once_and_a_moment_after_the_value_was_written() {
     assert_eq!(rolling(10, false, None).with(|o| o.workloads = None).step(), Step::ReadWorkloads);
     assert_eq!(rolling(1, false, None).step(), Step::Rest { until: Some(at(1_001)) });
     assert_eq!(rolling(2, false, None).step(), restart);
+    // A clock that is set, either way, neither delays it nor hurries it.
+    let set = |by: i64| {
+        move |o: &mut Observed| {
+            o.now.wall = Timestamp::from_second(o.now.wall.as_second() + by).unwrap();
+        }
+    };
+    assert_eq!(rolling(2, false, None).with(set(-3_600)).step(), restart);
+    let rolls = Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
+    assert_eq!(rolling(10, true, rolls).with(set(3_600)).step(), Step::Rest { until: Some(at(1_002)) });
     let rolls = Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
     assert_eq!(rolling(2, false, rolls.clone()).step(), restart, "another change of it may be under way");
     assert_eq!(rolling(2, true, rolls).step(), Step::Rest { until: Some(at(1_002)) });
@@ -348,4 +358,16 @@ fn workloads_that_are_not_known_yet_are_waited_for() {
     assert_eq!(seen(Err(Unknown::NotLookedFor)).shown(), (true, "RolloutHeldUp".to_owned(), true));
     let Step::WriteStatus { status, .. } = seen(Ok(vec![])).step() else { panic!() };
     assert!(status.rollout.is_none(), "nobody uses it");
+}
+
+#[test]
+fn a_spec_that_became_invalid_amidst_a_rotation_cuts_nobody_off() {
+    let (operation, _) = Case::minted().overlapping(1).begun();
+    let invalid = Case::minted().overlapping(1).written(operation, "tok_2").with(|o| {
+        o.resource.desired =
+            Err(InvalidSpec { field: "rotation".to_owned(), problem: "is wrong".to_owned() });
+    });
+    let status = invalid.committed();
+    assert_eq!(graces(&status), [("tok_1", 3_600)]);
+    assert!(status.rollout.is_some(), "which workloads run on it is told by the next spec");
 }
