@@ -108,6 +108,10 @@ impl KeyState {
     pub(super) fn begin(&mut self, cached: KeyObject, secret: Option<&ObjectMeta>) {
         self.memory.preflight = None;
         if !is_older(&cached.view.version, &self.object.view.version) {
+            if cached.view.rotate_now != self.object.view.rotate_now {
+                // Somebody asks once more: what was refused is tried again.
+                self.memory.trouble = None;
+            }
             self.object = cached;
         }
         self.demote();

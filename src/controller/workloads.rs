@@ -120,6 +120,8 @@ struct Status {
     replicas: i64,
     updated_replicas: i64,
     available_replicas: i64,
+    /// Pods that are on their way out, where the API server counts them (Kubernetes 1.35 and later).
+    terminating_replicas: i64,
     desired_number_scheduled: i64,
     updated_number_scheduled: i64,
     number_available: i64,
@@ -196,9 +198,112 @@ fn hindrance(kind: WorkloadKind, object: &Object) -> Option<Hindrance> {
     if updated < wanted {
         return under_way(format!("{updated} of {wanted} pods are new"));
     }
-    if all > updated {
-        return under_way(format!("{} old pods are still there", all - updated));
+    let old = all - updated + status.terminating_replicas;
+    if old > 0 {
+        return under_way(format!("{old} old pods are still there"));
     }
     (available < updated)
         .then(|| Hindrance::UnderWay(format!("{available} of {updated} new pods are available")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of a workload with this spec and status, at generation 2.
+    fn said(kind: WorkloadKind, spec: &Value, status: &Value) -> Option<Hindrance> {
+        let object = json!({"metadata": {"generation": 2}, "spec": spec, "status": status}).to_string();
+        let reference = WorkloadRef { kind, name: "checkout".to_owned() };
+        observe(&reference, "checkout", Ok(object)).unwrap().hindrance
+    }
+
+    fn under_way(how: &str) -> Option<Hindrance> {
+        Some(Hindrance::UnderWay(how.to_owned()))
+    }
+
+    #[test]
+    fn a_rollout_is_complete_by_the_rules_of_kubectl() {
+        use WorkloadKind::{DaemonSet, Deployment, StatefulSet};
+        let status = |observed, all, updated, available| {
+            json!({
+                "observedGeneration": observed,
+                "replicas": all,
+                "updatedReplicas": updated,
+                "availableReplicas": available,
+            })
+        };
+        for kind in [Deployment, StatefulSet] {
+            let three = json!({"replicas": 3});
+            assert_eq!(said(kind, &three, &status(2, 3, 3, 3)), None);
+            assert_eq!(said(kind, &json!({}), &status(2, 1, 1, 1)), None, "one is the default");
+            assert_eq!(
+                said(kind, &three, &status(1, 3, 3, 3)),
+                under_way("its controller hasn't seen the change")
+            );
+            assert_eq!(said(kind, &three, &status(2, 3, 1, 3)), under_way("1 of 3 pods are new"));
+            assert_eq!(said(kind, &three, &status(2, 4, 3, 3)), under_way("1 old pods are still there"));
+            assert_eq!(said(kind, &three, &status(2, 3, 3, 2)), under_way("2 of 3 new pods are available"));
+            assert_eq!(said(kind, &json!({"replicas": 0}), &status(2, 0, 0, 0)), None, "nobody runs");
+        }
+        let mut leaving = status(2, 3, 3, 3);
+        leaving["terminatingReplicas"] = json!(2);
+        let three = json!({"replicas": 3});
+        assert_eq!(said(Deployment, &three, &leaving), under_way("2 old pods are still there"));
+        let nodes = |updated, available| {
+            json!({
+                "observedGeneration": 2,
+                "desiredNumberScheduled": 3,
+                "updatedNumberScheduled": updated,
+                "numberAvailable": available,
+            })
+        };
+        assert_eq!(said(DaemonSet, &json!({}), &nodes(3, 3)), None);
+        assert_eq!(said(DaemonSet, &json!({}), &nodes(1, 3)), under_way("1 of 3 pods are new"));
+        assert_eq!(said(DaemonSet, &json!({}), &nodes(3, 2)), under_way("2 of 3 new pods are available"));
+    }
+
+    #[test]
+    fn what_never_rolls_out_by_itself_is_stuck() {
+        use WorkloadKind::{DaemonSet, Deployment, StatefulSet};
+        let stuck = |kind, spec: Value| matches!(said(kind, &spec, &json!({})), Some(Hindrance::Stuck(_)));
+        assert!(stuck(Deployment, json!({"paused": true})));
+        for kind in [StatefulSet, DaemonSet] {
+            assert!(stuck(kind, json!({"updateStrategy": {"type": "OnDelete"}})));
+        }
+        assert!(stuck(StatefulSet, json!({"updateStrategy": {"rollingUpdate": {"partition": 1}}})));
+        assert!(!stuck(StatefulSet, json!({"updateStrategy": {"rollingUpdate": {"partition": 0}}})));
+    }
+
+    #[test]
+    fn an_annotation_is_a_valid_key_however_long_the_secrets_name_is() {
+        assert_eq!(annotation("checkout.keys"), "secret.keys.keeptrusts.com/checkout.keys");
+        let long = annotation(&"a".repeat(253));
+        let name = long.strip_prefix("secret.keys.keeptrusts.com/").unwrap();
+        assert!(name.len() <= 63 && name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_ne!(long, annotation(&"a".repeat(252)));
+    }
+
+    #[test]
+    fn so_many_rollouts_at_a_time() {
+        let rollouts = Rollouts::at_most(2);
+        let workload = |name: &str| WorkloadRef { kind: WorkloadKind::Deployment, name: name.to_owned() };
+        let at = |seconds: u64| Monotonic(Duration::from_secs(seconds));
+        let seen = |name: &str, hindrance| Workload {
+            reference: workload(name),
+            restarted_for: Some("operation".to_owned()),
+            hindrance,
+        };
+        assert!(
+            rollouts.begin("shop", &workload("a"), at(0)) && rollouts.begin("shop", &workload("b"), at(0))
+        );
+        assert!(!rollouts.begin("shop", &workload("c"), at(1)));
+        assert!(rollouts.begin("shop", &workload("a"), at(1)), "it has its place");
+        rollouts.notice("shop", &seen("a", None), at(2));
+        assert!(rollouts.begin("shop", &workload("c"), at(2)));
+        // What another process began counts once it is seen.
+        rollouts.notice("shop", &seen("d", under_way("…")), at(3));
+        rollouts.notice("shop", &seen("c", None), at(3));
+        assert!(!rollouts.begin("shop", &workload("e"), at(3)));
+        assert!(rollouts.begin("shop", &workload("e"), at(1_000)), "nobody has looked at them for long");
+    }
 }
