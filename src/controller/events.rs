@@ -164,6 +164,9 @@ fn fate(old: &TokenStatus, new: &KeyStatus, why: OperationReason) -> String {
     let dead = matches!(why, OperationReason::RevokedElsewhere | OperationReason::RotatedElsewhere);
     let entry = new.superseded.iter().find(|entry| entry.id == old.id && !dead);
     match entry.filter(|entry| entry.revoke_after.0 > entry.since.0) {
+        Some(_) if new.rollout.is_some() => {
+            " The old value lives until the workloads of the key run on the new one, and for the grace after that.".to_owned()
+        }
         Some(entry) => format!(
             " The old value lives until {}: restart what took it into its environment before then.",
             entry.revoke_after.0

@@ -217,8 +217,8 @@ mod tests {
         observe(&reference, "checkout", Ok(object)).unwrap().hindrance
     }
 
-    fn under_way(how: &str) -> Option<Hindrance> {
-        Some(Hindrance::UnderWay(how.to_owned()))
+    fn under_way(how: &str) -> Hindrance {
+        Hindrance::UnderWay(how.to_owned())
     }
 
     #[test]
@@ -238,17 +238,23 @@ mod tests {
             assert_eq!(said(kind, &json!({}), &status(2, 1, 1, 1)), None, "one is the default");
             assert_eq!(
                 said(kind, &three, &status(1, 3, 3, 3)),
-                under_way("its controller hasn't seen the change")
+                Some(under_way("its controller hasn't seen the change"))
             );
-            assert_eq!(said(kind, &three, &status(2, 3, 1, 3)), under_way("1 of 3 pods are new"));
-            assert_eq!(said(kind, &three, &status(2, 4, 3, 3)), under_way("1 old pods are still there"));
-            assert_eq!(said(kind, &three, &status(2, 3, 3, 2)), under_way("2 of 3 new pods are available"));
+            assert_eq!(said(kind, &three, &status(2, 3, 1, 3)), Some(under_way("1 of 3 pods are new")));
+            assert_eq!(
+                said(kind, &three, &status(2, 4, 3, 3)),
+                Some(under_way("1 old pods are still there"))
+            );
+            assert_eq!(
+                said(kind, &three, &status(2, 3, 3, 2)),
+                Some(under_way("2 of 3 new pods are available"))
+            );
             assert_eq!(said(kind, &json!({"replicas": 0}), &status(2, 0, 0, 0)), None, "nobody runs");
         }
         let mut leaving = status(2, 3, 3, 3);
         leaving["terminatingReplicas"] = json!(2);
         let three = json!({"replicas": 3});
-        assert_eq!(said(Deployment, &three, &leaving), under_way("2 old pods are still there"));
+        assert_eq!(said(Deployment, &three, &leaving), Some(under_way("2 old pods are still there")));
         let nodes = |updated, available| {
             json!({
                 "observedGeneration": 2,
@@ -258,8 +264,11 @@ mod tests {
             })
         };
         assert_eq!(said(DaemonSet, &json!({}), &nodes(3, 3)), None);
-        assert_eq!(said(DaemonSet, &json!({}), &nodes(1, 3)), under_way("1 of 3 pods are new"));
-        assert_eq!(said(DaemonSet, &json!({}), &nodes(3, 2)), under_way("2 of 3 new pods are available"));
+        assert_eq!(said(DaemonSet, &json!({}), &nodes(1, 3)), Some(under_way("1 of 3 pods are new")));
+        assert_eq!(
+            said(DaemonSet, &json!({}), &nodes(3, 2)),
+            Some(under_way("2 of 3 new pods are available"))
+        );
     }
 
     #[test]
@@ -301,7 +310,7 @@ mod tests {
         rollouts.notice("shop", &seen("a", None), at(2));
         assert!(rollouts.begin("shop", &workload("c"), at(2)));
         // What another process began counts once it is seen.
-        rollouts.notice("shop", &seen("d", under_way("…")), at(3));
+        rollouts.notice("shop", &seen("d", Some(under_way("…"))), at(3));
         rollouts.notice("shop", &seen("c", None), at(3));
         assert!(!rollouts.begin("shop", &workload("e"), at(3)));
         assert!(rollouts.begin("shop", &workload("e"), at(1_000)), "nobody has looked at them for long");
