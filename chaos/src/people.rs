@@ -25,8 +25,10 @@ const STUBBORN: Duration = Duration::from_mins(15);
 /// One request. A frozen etcd answers later, or never.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// How long a schedule stands, what it says, and how often it has come by the time that its end is noticed.
-const SCHEDULE: (Duration, &str, usize) = (Duration::from_secs(8), "3s", 8);
+/// What a schedule says, how long it stands, and how often it has come at most by the time that its end is noticed.
+const EVERY: &str = "3s";
+const SCHEDULED: Duration = Duration::from_secs(8);
+const COMES: usize = 8;
 
 /// Between two attempts, and two looks.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -288,11 +290,11 @@ impl Held<'_> {
 
     async fn schedule(&mut self) -> Done {
         let strategy = if self.now.edits.is_multiple_of(2) { "InPlace" } else { "Overlap" };
-        self.change(json!({"spec": {"rotation": {"every": SCHEDULE.1, "strategy": strategy}}})).await?;
-        for _ in 0..SCHEDULE.2 {
+        self.change(json!({"spec": {"rotation": {"every": EVERY, "strategy": strategy}}})).await?;
+        for _ in 0..COMES {
             self.because("rotations by schedule");
         }
-        tokio::time::sleep(SCHEDULE.0).await;
+        tokio::time::sleep(SCHEDULED).await;
         let strategy = &self.key.manifest(&self.now)["spec"]["rotation"]["strategy"];
         let over = json!({"spec": {"rotation": {"every": null, "strategy": strategy}}});
         self.change_within(STUBBORN, over).await

@@ -30,8 +30,8 @@ pub(crate) struct Settled {
     pub(crate) secrets: Secrets,
 }
 
-/// Waits until everything is at rest, and has been for a while: `patience` with the operators as they are, `limit` after they were started anew. What people have
-/// begun goes on meanwhile: a key that they hold isn't at rest.
+/// Waits until everything is at rest, and has been for a while: `patience` with the operators as they are, `limit` after they were
+/// started anew. What people have begun goes on meanwhile: a key that they hold isn't at rest.
 pub(crate) async fn settle(stage: &Stage, patience: Duration, limit: Duration) -> Result<Settled> {
     let start = Instant::now();
     for process in &stage.operators {

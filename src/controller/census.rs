@@ -16,7 +16,7 @@ pub(crate) fn census<'a>(
 ) -> Census {
     let mut census = Census::default();
     for resident in residents {
-        let Resident { kind, namespace, name, uid, status, adopts: _, rollout: _ } = resident;
+        let Resident { kind, namespace, name, uid, status, adopts: _ } = resident;
         census.add_resident(Place::new(*kind, namespace, name), UidTag::new(uid));
         let who = format!("{} {namespace}/{name}", kind.kind());
         let current = status.token.iter().map(|token| &token.id);

@@ -9,8 +9,8 @@ use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 
-use crate::lifecycle::desired;
-use crate::resources::{Key, KeyKind, KeyStatus, RestartPolicy, WorkloadRef, WorkloadsSpec};
+use crate::lifecycle::desired::{self, Restarts};
+use crate::resources::{Key, KeyKind, KeyStatus, WorkloadRef};
 
 use super::workloads;
 
@@ -24,15 +24,11 @@ pub(crate) struct Resident {
     pub(crate) status: KeyStatus,
     /// The token that its spec wants to adopt.
     pub(crate) adopts: Option<String>,
-    /// Its rollout, if one is under way.
-    pub(crate) rollout: Option<Rollout>,
 }
 
-/// A rollout as another key looks at it.
-#[derive(Clone, Debug)]
-pub(crate) struct Rollout {
-    /// The workloads that it names, unless it means those that use its Secret.
-    workloads: Option<Vec<WorkloadRef>>,
+/// A rollout that is under way, as another key looks at it.
+struct Rollout {
+    restarts: Restarts,
     secret: String,
     operation: String,
 }
@@ -41,14 +37,8 @@ impl Rollout {
     fn of<K: Key>(key: &K) -> Option<Self> {
         let operation = key.status()?.rollout.as_ref()?.operation.clone();
         let parts = key.parts();
-        let name = key.name_any();
-        let secret = desired::secret_name(&parts, &name).to_owned();
-        let discovers = |workloads: &&WorkloadsSpec| workloads.restart == Some(RestartPolicy::Discovered);
-        let workloads = match parts.workloads.filter(discovers) {
-            Some(_) => None,
-            None => Some(parts.workloads.map(|workloads| workloads.refs.clone()).unwrap_or_default()),
-        };
-        Some(Self { workloads, secret, operation })
+        let secret = desired::secret_name(&parts, &key.name_any()).to_owned();
+        Some(Self { restarts: Restarts::of(&parts), secret, operation })
     }
 }
 
@@ -65,7 +55,6 @@ impl Resident {
             uid: key.uid().unwrap_or_default(),
             status: status.cloned().unwrap_or_default(),
             adopts: adopt.map(|adopt| adopt.token_id),
-            rollout: readable.and_then(Rollout::of),
         }
     }
 
@@ -79,18 +68,27 @@ impl Resident {
 }
 
 type Residents = Box<dyn Fn() -> Vec<Resident> + Send + Sync>;
+type Rollouts = Box<dyn Fn(&str) -> Vec<Rollout> + Send + Sync>;
 type Secrets = Store<PartialObjectMeta<Secret>>;
 
 /// The caches.
 #[derive(Default)]
 pub(super) struct Directory {
     residents: Mutex<Vec<Residents>>,
+    /// Of each cache, what is rolling out in a namespace.
+    rollouts: Mutex<Vec<Rollouts>>,
     secrets: Mutex<Vec<Secrets>>,
 }
 
 impl Directory {
     /// Adds the cache of one kind, in one scope. Call it before anything looks.
     pub(super) fn add_keys<K: Key>(&self, store: Store<DeserializeGuard<K>>) {
+        let keys = store.clone();
+        let rollouts = move |namespace: &str| {
+            let here = keys.state().into_iter().filter(|key| key.namespace().as_deref() == Some(namespace));
+            here.filter_map(|key| Rollout::of(key.0.as_ref().ok()?)).collect()
+        };
+        lock(&self.rollouts).push(Box::new(rollouts));
         let residents = move || store.state().iter().map(|key| Resident::of(key.as_ref())).collect();
         lock(&self.residents).push(Box::new(residents));
     }
@@ -113,12 +111,14 @@ impl Directory {
         workload: &WorkloadRef,
         uses: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, String> {
-        let residents = self.residents().into_iter().filter(|resident| resident.namespace == namespace);
-        let rollouts = residents.filter_map(|resident| resident.rollout);
+        let rollouts = lock(&self.rollouts);
         rollouts
-            .filter(|rollout| match &rollout.workloads {
-                Some(workloads) => workloads.contains(workload),
-                None => uses(&rollout.secret),
+            .iter()
+            .flat_map(|rollouts| rollouts(namespace))
+            .filter(|rollout| match &rollout.restarts {
+                Restarts::None => false,
+                Restarts::Listed(refs) => refs.contains(workload),
+                Restarts::Discovered => uses(&rollout.secret),
             })
             .map(|rollout| (workloads::annotation(&rollout.secret), rollout.operation))
             .collect()

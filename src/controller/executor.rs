@@ -244,18 +244,8 @@ impl Executor<'_> {
             rotated_at: None,
             expires_at: None,
         };
-        let operation = Operation {
-            id: OperationId::from_random(rand::random()).as_str().to_owned(),
-            kind: OperationKind::Create,
-            token_name: None,
-            token_id: None,
-            reason: OperationReason::Created,
-            generation: desired.generation,
-            rotate_now: self.key.object.view.rotate_now.clone(),
-            value_in_doubt: false,
-            urgent: false,
-            requested_by: None,
-        };
+        let operation =
+            self.uncalled(&OperationId::from_random(rand::random()), OperationReason::Created, desired);
         let value = SecretString::from("x".repeat(PLACEHOLDER_LENGTH));
         match self.write(desired, &captured, &facts, &operation, &value, true).await {
             Ok(_) => self.learn(Outcome::Preflighted(captured)),
@@ -494,6 +484,22 @@ impl Executor<'_> {
         self.patch_secret(&body, Contents::Unread).await
     }
 
+    /// An operation that no call is made for: it says what the record in the Secret is to say.
+    fn uncalled(&self, id: &OperationId, reason: OperationReason, desired: &Desired) -> Operation {
+        Operation {
+            id: id.as_str().to_owned(),
+            kind: OperationKind::Create,
+            token_name: None,
+            token_id: None,
+            reason,
+            generation: desired.generation,
+            rotate_now: self.key.object.view.rotate_now.clone(),
+            value_in_doubt: false,
+            urgent: false,
+            requested_by: None,
+        }
+    }
+
     /// The record of an adopted token, around the value that the Secret holds.
     async fn take_secret(&mut self, facts: &TokenFacts, operation: &OperationId) -> Flow {
         let held = self.key.secret.data.as_ref();
@@ -501,18 +507,7 @@ impl Executor<'_> {
         let (Some(desired), Some(value)) = (self.key.object.desired(), value) else {
             return self.look_again();
         };
-        let operation = Operation {
-            id: operation.as_str().to_owned(),
-            kind: OperationKind::Create,
-            token_name: None,
-            token_id: None,
-            reason: OperationReason::Adopted,
-            generation: desired.generation,
-            rotate_now: self.key.object.view.rotate_now.clone(),
-            value_in_doubt: false,
-            urgent: false,
-            requested_by: None,
-        };
+        let operation = self.uncalled(operation, OperationReason::Adopted, desired);
         let version = self.key.secret.meta.as_ref().and_then(|meta| meta.resource_version.clone());
         let onto = Captured { version, names: None };
         let identity = self.key.identity();

@@ -162,27 +162,22 @@ pub(super) fn create(observed: &Observed, reason: OperationReason) -> Operation 
     let desired = observed.resource.desired.as_ref();
     let head = desired.map_or("", |desired| desired.head.as_str());
     let tag = Tag { owner: observed.owner.clone(), operation: observed.fresh_id.clone() };
-    Operation {
-        id: observed.fresh_id.as_str().to_owned(),
-        kind: OperationKind::Create,
-        token_name: Some(tag.name(head, observed.name_limit)),
-        token_id: None,
-        reason,
-        generation: next_generation(observed),
-        rotate_now: observed.resource.rotate_now.clone().or_else(|| seen_rotate_now(observed).cloned()),
-        value_in_doubt: false,
-        urgent: is_urgent(observed),
-        requested_by: requested_by(observed, reason),
-    }
+    let name = tag.name(head, observed.name_limit);
+    Operation { token_name: Some(name), ..begun(observed, OperationKind::Create, reason) }
 }
 
 /// An operation that rotates the token `id`.
 pub(super) fn rotate(observed: &Observed, id: &str, reason: OperationReason) -> Operation {
+    Operation { token_id: Some(id.to_owned()), ..begun(observed, OperationKind::Rotate, reason) }
+}
+
+/// An operation that is begun now, but for its token.
+fn begun(observed: &Observed, kind: OperationKind, reason: OperationReason) -> Operation {
     Operation {
         id: observed.fresh_id.as_str().to_owned(),
-        kind: OperationKind::Rotate,
+        kind,
         token_name: None,
-        token_id: Some(id.to_owned()),
+        token_id: None,
         reason,
         generation: next_generation(observed),
         rotate_now: observed.resource.rotate_now.clone().or_else(|| seen_rotate_now(observed).cloned()),
@@ -202,7 +197,7 @@ fn requested_by(observed: &Observed, reason: OperationReason) -> Option<String> 
 }
 
 /// Whether a person asked for a rotation without an overlap: the old value may be in the wrong hands.
-pub(super) fn is_urgent(observed: &Observed) -> bool {
+fn is_urgent(observed: &Observed) -> bool {
     let Ok(desired) = &observed.resource.desired else { return false };
     // The first mint observes what the spec says.
     let first = observed.resource.status.token.is_none() && observed.ours().is_none();

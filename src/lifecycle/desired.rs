@@ -83,6 +83,19 @@ pub enum Restarts {
     Discovered,
 }
 
+impl Restarts {
+    /// What a spec asks for; another key's is looked at without the rest of it.
+    #[must_use]
+    pub fn of(parts: &SpecParts<'_>) -> Self {
+        let restart = parts.workloads.and_then(|workloads| workloads.restart).unwrap_or_default();
+        match (restart, parts.workloads) {
+            (RestartPolicy::Discovered, _) => Self::Discovered,
+            (RestartPolicy::Listed, Some(workloads)) => Self::Listed(workloads.refs.clone()),
+            (RestartPolicy::Listed | RestartPolicy::Never, _) => Self::None,
+        }
+    }
+}
+
 /// The spec asks for something that can't be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("spec.{field} {problem}")]
@@ -122,7 +135,6 @@ impl Desired {
         };
         let expires_after = read("token.expiresAfter", &token.expires_after)?;
         let grace = read("rotation.grace", &rotation.grace)?.unwrap_or(DEFAULT_GRACE);
-        let strategy = rotation.strategy.unwrap_or_default();
         let every = read("rotation.every", &rotation.every)?;
         let renew_before = read("rotation.renewBefore", &rotation.renew_before)?;
         let windows = windows(&rotation.windows)?;
@@ -130,11 +142,6 @@ impl Desired {
         let workloads = parts.workloads.cloned().unwrap_or_default();
         let rollout_timeout =
             read("workloads.rolloutTimeout", &workloads.rollout_timeout)?.unwrap_or(DEFAULT_ROLLOUT_TIMEOUT);
-        let restarts = match workloads.restart.unwrap_or_default() {
-            RestartPolicy::Never => Restarts::None,
-            RestartPolicy::Listed => Restarts::Listed(workloads.refs),
-            RestartPolicy::Discovered => Restarts::Discovered,
-        };
         let generation = rotation.generation.unwrap_or(0);
         if generation < 0 {
             return Err(invalid("rotation.generation", "must be 0 or more"));
@@ -178,9 +185,9 @@ impl Desired {
             every,
             renew_before,
             windows,
-            strategy,
+            strategy: rotation.strategy.unwrap_or_default(),
             grace,
-            restarts,
+            restarts: Restarts::of(parts),
             rollout_timeout,
             on_rollout_timeout: workloads.on_rollout_timeout.unwrap_or_default(),
             deletion_policy: parts.deletion_policy.unwrap_or_default(),

@@ -173,7 +173,7 @@ pub(super) fn complete(observed: &Observed, desired: &Desired, status: &mut KeyS
 }
 
 /// Whether a superseded token waits for workloads that may run on it. What is to die at once doesn't.
-pub(super) fn waits(entry: &Superseded) -> bool {
+fn waits(entry: &Superseded) -> bool {
     entry.revoke_after.0 > entry.since.0
 }
 

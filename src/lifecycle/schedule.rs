@@ -9,7 +9,8 @@ use crate::resources::{KeyStatus, OperationReason};
 
 use super::desired::Desired;
 use super::naming::UidTag;
-use super::windows::{Windows, seconds};
+use super::time::{elapsed, to_time};
+use super::windows::Windows;
 
 /// However short an expiry the API sets, tokens aren't made faster than this.
 const LEAST: i64 = 10;
@@ -99,13 +100,18 @@ fn renewal(status: &KeyStatus, before: Option<Duration>) -> Option<Renewal> {
 #[must_use]
 pub fn patience(status: &KeyStatus, now: Timestamp) -> Option<Duration> {
     let end = status.token.as_ref()?.expires_at.as_ref()?.0;
-    Some((super::time::elapsed(now, end) / 10).max(HASTE))
+    Some((elapsed(now, end) / 10).max(HASTE))
 }
 
 /// The status with what is next in it. What is suspended has no date.
 pub fn tell_next(desired: &Desired, uid: &UidTag, status: &mut KeyStatus, now: Timestamp) {
     let next = next(desired, uid, status, now).filter(|_| !desired.suspend);
-    status.next_rotation = next.map(|next| super::time::to_time(next.at));
+    status.next_rotation = next.map(|next| to_time(next.at));
+}
+
+/// [`Duration`] as the schedule counts it.
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -352,7 +352,6 @@ pub fn with_commit(
     let mut status = observed.resource.status.clone();
     let now = observed.now.wall;
     let grace = observed.grace();
-    let old = status.token.take();
     let had = observed.resource.status.token.as_ref();
     let entry = HistoryEntry {
         time: to_time(now),
@@ -364,8 +363,8 @@ pub fn with_commit(
         requested_by: operation.requested_by.clone(),
     };
     remember(&mut status, entry);
-    if let Some(old) = old.filter(|old| old.id != facts.id.as_str()) {
-        supersede(&mut status, &old.id, old.prefix, now, grace);
+    if let Some(old) = had.filter(|old| old.id != facts.id.as_str()) {
+        supersede(&mut status, &old.id, old.prefix.clone(), now, grace);
     }
     // What recovery superseded since the last commit, or what a slow process put into the Secret after it was
     // superseded, may have been mounted by pods until just now: its grace begins now.

@@ -5,8 +5,6 @@
 //! means hours as they pass, and follows neither. (All of this is what Vixie cron does.) It lasts for its duration as clocks that
 //! aren't set measure it.
 
-use std::time::Duration;
-
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -141,11 +139,6 @@ fn numbers(field: &str) -> Option<Vec<u8>> {
     };
     let ranges = field.split(',').map(range).collect::<Option<Vec<_>>>()?;
     Some(ranges.into_iter().flatten().collect())
-}
-
-/// [`Duration`] as the schedule counts it.
-pub(super) fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

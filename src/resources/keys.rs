@@ -151,7 +151,7 @@ impl KeyKind {
 }
 
 /// A spec taken apart: the one shape that everything behind the driver works on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct SpecParts<'a> {
     /// `spec.token`, but for the gateway's id.
     pub token: Option<&'a TokenSpec>,

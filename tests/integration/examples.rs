@@ -60,11 +60,7 @@ pub(crate) async fn an_application_that_rereads_its_key_loses_no_request(cx: Con
         for _ in 0..3 {
             ensure!(until(&mut lines, "ok").await? == 0);
         }
-        world.change::<AccessKey>(KEY, json!({"rotation": {"generation": rotation}})).await?;
-        let seen = |_: &AccessKey, status: &keeptrusts_operator::resources::KeyStatus| {
-            status.observed_rotation_generation == Some(rotation) && status.operation.is_none()
-        };
-        world.until::<AccessKey>(KEY, "has rotated", seen).await?;
+        world.raise::<AccessKey>(KEY, rotation).await?;
         tokio::time::sleep(MOUNT_LAG).await;
         mount(&file, &world.value(KEY).await?)?;
         until(&mut lines, AGAIN).await?;

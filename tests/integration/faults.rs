@@ -5,15 +5,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use jiff::Timestamp;
 use keeptrusts_harness::proxy::{steps, tokens};
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Match, Proxy, Rule, eventually};
-use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key, KeyStatus};
+use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::world::{SOON, World, condition};
+use crate::world::{SOON, World, ready_since};
 
 /// What a key goes through when the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +199,7 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
     let mut since = None;
     if flow != Flow::Mint {
         world.create::<K>(key, spec.clone()).await?;
-        since = ready_since(&world.at_rest::<K>(key).await?);
+        since = Some(ready_since(&world.at_rest::<K>(key).await?)?);
     }
     let rule = Rule::on((step.request)(key));
     let rule = match fault {
@@ -243,16 +242,9 @@ async fn strike<K: Key>(world: &mut World, key: &str, flow: Flow, step: &Step, f
     }
     aftermath::<K>(world, key, flow, step.extra(fault)).await?;
     if flow == Flow::Overlap {
-        ensure!(ready_since(&world.at_rest::<K>(key).await?) == since, "it wasn't ready all the time");
+        ensure!(Some(ready_since(&world.at_rest::<K>(key).await?)?) == since, "it wasn't ready all the time");
     }
     Ok(())
-}
-
-/// Since when a key is ready.
-fn ready_since(status: &KeyStatus) -> Option<Timestamp> {
-    condition(status, "Ready")
-        .filter(|ready| ready.status == "True")
-        .map(|ready| ready.last_transition_time.0)
 }
 
 fn proxy<'a>(world: &'a World, step: &Step) -> &'a Proxy {

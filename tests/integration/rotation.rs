@@ -1,7 +1,6 @@
 //! Rotations with an overlap and at once, and what is told of them.
 
 use anyhow::{Context as _, Result, ensure};
-use jiff::Timestamp;
 use keeptrusts_harness::stays;
 use keeptrusts_harness::suite::Context;
 use keeptrusts_operator::resources::{
@@ -10,7 +9,7 @@ use keeptrusts_operator::resources::{
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::world::{World, condition};
+use crate::world::{World, condition, ready_since};
 
 const KEY: &str = "checkout";
 const SECRET: &str = "checkout-keeptrusts";
@@ -20,14 +19,6 @@ async fn make<K: Key>(world: &World, grace: &str) -> Result<KeyStatus> {
     let rotation = json!({"strategy": "Overlap", "grace": grace});
     world.create::<K>(KEY, json!({"secret": {"name": SECRET}, "rotation": rotation})).await?;
     world.at_rest::<K>(KEY).await
-}
-
-async fn raise<K: Key>(world: &World, generation: i64) -> Result<KeyStatus> {
-    world.change::<K>(KEY, json!({"rotation": {"generation": generation}})).await?;
-    let seen = |_: &K, status: &KeyStatus| {
-        status.observed_rotation_generation == Some(generation) && status.operation.is_none()
-    };
-    Ok(world.until::<K>(KEY, "has rotated", seen).await?.1)
 }
 
 /// Asks for a rotation at once.
@@ -46,13 +37,6 @@ async fn asked_and_done<K: Key>(world: &World, value: &str) -> Result<KeyStatus>
     Ok(world.until::<K>(KEY, "has rotated at once", seen).await?.1)
 }
 
-/// Since when the key is ready.
-fn ready_since(status: &KeyStatus) -> Result<Timestamp> {
-    let ready =
-        condition(status, "Ready").filter(|ready| ready.status == "True").context("it isn't ready")?;
-    Ok(ready.last_transition_time.0)
-}
-
 pub(crate) async fn an_overlap_keeps_the_old_value_alive_for_its_grace(cx: Context) -> Result<()> {
     overlaps::<AccessKey>(&World::start(cx).await?).await
 }
@@ -64,7 +48,7 @@ pub(crate) async fn so_does_a_gateway_keys(cx: Context) -> Result<()> {
 async fn overlaps<K: Key>(world: &World) -> Result<()> {
     let before = make::<K>(world, "3s").await?;
     let old = world.value(SECRET).await?;
-    let rotated = raise::<K>(world, 1).await?;
+    let rotated = world.raise::<K>(KEY, 1).await?;
     let new = world.value(SECRET).await?;
     ensure!(old != new && world.emulator.is_alive(&old) && world.emulator.is_alive(&new));
     let [superseded] = &rotated.superseded[..] else { anyhow::bail!("{:?}", rotated.superseded) };
@@ -89,9 +73,9 @@ pub(crate) async fn a_second_one_amidst_an_overlap(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
     let before = make::<AccessKey>(&world, "4s").await?;
     let first = world.value(SECRET).await?;
-    raise::<AccessKey>(&world, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     let second = world.value(SECRET).await?;
-    let status = raise::<AccessKey>(&world, 2).await?;
+    let status = world.raise::<AccessKey>(KEY, 2).await?;
     assert_eq!(status.superseded.len(), 2);
     for value in [&first, &second, &world.value(SECRET).await?] {
         ensure!(world.emulator.is_alive(value));
@@ -107,11 +91,11 @@ pub(crate) async fn one_in_place_ends_an_overlap(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
     make::<AccessKey>(&world, "1h").await?;
     let first = world.value(SECRET).await?;
-    raise::<AccessKey>(&world, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     let second = world.value(SECRET).await?;
     world.change::<AccessKey>(KEY, json!({"rotation": {"strategy": "InPlace"}})).await?;
     ensure!(world.emulator.is_alive(&first), "another strategy alone ends nothing");
-    raise::<AccessKey>(&world, 2).await?;
+    world.raise::<AccessKey>(KEY, 2).await?;
     let third = world.one_living::<AccessKey>(KEY, SECRET, 2).await?;
     for dead in [first, second] {
         ensure!(!world.emulator.is_alive(&dead) && dead != third);
@@ -130,7 +114,7 @@ pub(crate) async fn so_it_does_for_a_gateway_key(cx: Context) -> Result<()> {
 async fn at_once<K: Key>(mut world: World) -> Result<()> {
     make::<K>(&world, "1h").await?;
     let first = world.value(SECRET).await?;
-    raise::<K>(&world, 1).await?;
+    world.raise::<K>(KEY, 1).await?;
     let second = world.value(SECRET).await?;
     asked_and_done::<K>(&world, "leaked on Tuesday").await?;
     let third = world.one_living::<K>(KEY, SECRET, 2).await?;
@@ -164,12 +148,12 @@ async fn at_once<K: Key>(mut world: World) -> Result<()> {
 pub(crate) async fn the_history_tells_who_and_why(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
     let first = make::<AccessKey>(&world, "1s").await?;
-    raise::<AccessKey>(&world, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     asked_and_done::<AccessKey>(&world, "now").await?;
     let note = world.event(KEY, "Minted").await?;
     ensure!(!note.contains("old value"), "{note}");
     for generation in 2..12 {
-        raise::<AccessKey>(&world, generation).await?;
+        world.raise::<AccessKey>(KEY, generation).await?;
         world.at_rest::<AccessKey>(KEY).await?;
         let status = world.at_rest::<AccessKey>(KEY).await?;
         let entry = status.history.first().context("no history")?;
@@ -255,7 +239,7 @@ pub(crate) async fn a_window_holds_a_schedule_back_and_nothing_else(cx: Context)
     })
     .await?;
     ensure!(status.history.len() == 1, "{:?}", status.history);
-    raise::<AccessKey>(&world, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     asked_and_done::<AccessKey>(&world, "now").await?;
     // One that is open all the time holds nothing back.
     let always = json!([{"schedule": "* * * * *", "duration": "1h"}]);

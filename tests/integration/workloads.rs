@@ -17,7 +17,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::world::{SOON, Setup, World, condition};
+use crate::world::{SOON, Setup, World, condition, ready_since};
 
 const KEY: &str = "checkout";
 const SECRET: &str = "checkout-keeptrusts";
@@ -80,14 +80,6 @@ fn listed(refs: &[(&str, &str)]) -> Value {
     json!({"restart": "Listed", "refs": refs})
 }
 
-async fn raise<K: Key>(world: &World, name: &str, generation: i64) -> Result<KeyStatus> {
-    world.change::<K>(name, json!({"rotation": {"generation": generation}})).await?;
-    let seen = |_: &K, status: &KeyStatus| {
-        status.observed_rotation_generation == Some(generation) && status.operation.is_none()
-    };
-    Ok(world.until::<K>(name, "has rotated", seen).await?.1)
-}
-
 /// How often a workload's spec was changed.
 async fn changes<W>(world: &World, name: &str) -> Result<i64>
 where
@@ -145,7 +137,7 @@ pub(crate) async fn the_old_value_lives_until_its_workload_runs_on_the_new_one(c
     assert_eq!(changes::<Deployment>(&world, "checkout").await?, 0, "nor does another template");
 
     kubelet.hold(true);
-    let rotated = raise::<AccessKey>(&world, KEY, 1).await?;
+    let rotated = world.raise::<AccessKey>(KEY, 1).await?;
     let operation = rotated.rollout.context("no rollout")?.operation;
     let new = world.value(SECRET).await?;
     let note = world.event(KEY, "Restarted").await?;
@@ -169,9 +161,7 @@ pub(crate) async fn the_old_value_lives_until_its_workload_runs_on_the_new_one(c
     let annotations = template.annotations.unwrap_or_default();
     assert_eq!(annotations.get("secret.keys.keeptrusts.com/checkout-keeptrusts"), Some(&operation));
     assert_eq!(changes::<Deployment>(&world, "checkout").await?, 1, "once");
-    let since =
-        |status: &KeyStatus| condition(status, "Ready").map(|ready| ready.last_transition_time.clone());
-    assert_eq!(since(&before), since(&after), "it was ready all the time");
+    assert_eq!(ready_since(&before)?, ready_since(&after)?, "it was ready all the time");
     Ok(())
 }
 
@@ -183,7 +173,7 @@ pub(crate) async fn workloads_of_every_kind_are_restarted_once(cx: Context) -> R
     let all = listed(&[("Deployment", "a"), ("StatefulSet", "b"), ("DaemonSet", "c")]);
     key::<GatewayKey>(&world, KEY, SECRET, &all).await?;
     for generation in 1..3 {
-        raise::<GatewayKey>(&world, KEY, generation).await?;
+        world.raise::<GatewayKey>(KEY, generation).await?;
         let status = world.at_rest::<GatewayKey>(KEY).await?;
         ensure!(status.rollout.is_none(), "{status:?}");
         assert_eq!(changes::<Deployment>(&world, "a").await?, generation);
@@ -218,7 +208,7 @@ pub(crate) async fn a_kill_amidst_a_rollout_restarts_nothing_twice(cx: Context) 
     key::<AccessKey>(&world, KEY, SECRET, &listed(&[("Deployment", "checkout")])).await?;
     let old = world.value(SECRET).await?;
     kubelet.hold(true);
-    raise::<AccessKey>(&world, KEY, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     world.restart().await?;
     eventually(SOON, "it is restarted", async || {
         ensure!(changes::<Deployment>(&world, "checkout").await? == 1);
@@ -246,7 +236,7 @@ pub(crate) async fn what_cannot_roll_out_is_said_and_the_old_value_kept(cx: Cont
 
     // It hangs.
     kubelet.hold(true);
-    raise::<AccessKey>(&world, KEY, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     held_up::<AccessKey>(&world, KEY, "Deployment checkout doesn't run on the new value yet").await?;
     ensure!(world.emulator.is_alive(&old), "KeepOld");
     kubelet.hold(false);
@@ -259,7 +249,7 @@ pub(crate) async fn what_cannot_roll_out_is_said_and_the_old_value_kept(cx: Cont
     // With RevokeOld the old value dies though pods may run on it.
     let second = world.value(SECRET).await?;
     kubelet.hold(true);
-    raise::<AccessKey>(&world, KEY, 2).await?;
+    world.raise::<AccessKey>(KEY, 2).await?;
     world.at_rest::<AccessKey>(KEY).await?;
     ensure!(!world.emulator.is_alive(&second));
     kubelet.hold(false);
@@ -271,7 +261,7 @@ pub(crate) async fn what_cannot_roll_out_is_said_and_the_old_value_kept(cx: Cont
     deployments.patch("checkout", &PatchParams::default(), &Patch::Merge(pause(true))).await?;
     let third = world.value(SECRET).await?;
     world.change::<AccessKey>(KEY, json!({"workloads": {"onRolloutTimeout": "KeepOld"}})).await?;
-    raise::<AccessKey>(&world, KEY, 3).await?;
+    world.raise::<AccessKey>(KEY, 3).await?;
     held_up::<AccessKey>(&world, KEY, "Deployment checkout is paused: resume it").await?;
     ensure!(world.emulator.is_alive(&third));
     assert_eq!(changes::<Deployment>(&world, "checkout").await?, 3, "two restarts, and the pause");
@@ -291,7 +281,7 @@ pub(crate) async fn without_the_right_nothing_is_touched_and_the_chart_is_named(
     make::<Deployment>(&world, "Deployment", "checkout").await?;
     key::<AccessKey>(&world, KEY, SECRET, &listed(&[("Deployment", "checkout")])).await?;
     let old = world.value(SECRET).await?;
-    raise::<AccessKey>(&world, KEY, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     held_up::<AccessKey>(&world, KEY, "the chart's value restartWorkloads gives the right").await?;
     ensure!(world.emulator.is_alive(&old));
     assert_eq!(changes::<Deployment>(&world, "checkout").await?, 0);
@@ -318,7 +308,7 @@ pub(crate) async fn gitops_tools_do_not_undo_a_restart(cx: Context) -> Result<()
     }
     key::<AccessKey>(&world, KEY, SECRET, &listed(&[("Deployment", "client"), ("Deployment", "server")]))
         .await?;
-    raise::<AccessKey>(&world, KEY, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     world.at_rest::<AccessKey>(KEY).await?;
     for (name, server_side) in [("client", false), ("server", true)] {
         apply(name, server_side).await?;
@@ -454,7 +444,7 @@ pub(crate) async fn what_uses_the_secret_is_found_and_restarted(cx: Context) -> 
         })
     };
     world.until::<AccessKey>(KEY, "names its users", users).await?;
-    raise::<AccessKey>(&world, KEY, 1).await?;
+    world.raise::<AccessKey>(KEY, 1).await?;
     world.at_rest::<AccessKey>(KEY).await?;
     assert_eq!(changes::<Deployment>(&world, "a").await?, 1);
     assert_eq!(changes::<StatefulSet>(&world, "b").await?, 1);

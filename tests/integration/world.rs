@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use keeptrusts_emulator::{Emulator, Options, Token};
 use keeptrusts_harness::proxy::tokens;
@@ -196,6 +197,15 @@ impl World {
         Ok(self.until::<K>(name, "is ready", is_ready).await?.1)
     }
 
+    /// Raises the generation, and waits until the Secret has the value that it asks for.
+    pub(crate) async fn raise<K: Key>(&self, name: &str, generation: i64) -> Result<KeyStatus> {
+        self.change::<K>(name, json!({"rotation": {"generation": generation}})).await?;
+        let seen = |_: &K, status: &KeyStatus| {
+            status.observed_rotation_generation == Some(generation) && status.operation.is_none()
+        };
+        Ok(self.until::<K>(name, "has rotated", seen).await?.1)
+    }
+
     /// Waits until `Ready` has this reason.
     pub(crate) async fn reason<K: Key>(&self, name: &str, reason: &str) -> Result<KeyStatus> {
         Ok(self
@@ -313,6 +323,13 @@ fn rested<K: Key>(key: &K, status: &KeyStatus) -> bool {
 /// The reason of `Ready`, if it is true.
 pub(crate) fn ready(status: &KeyStatus) -> Option<&str> {
     condition(status, "Ready").filter(|c| c.status == "True").map(|c| c.reason.as_str())
+}
+
+/// Since when a key is ready.
+pub(crate) fn ready_since(status: &KeyStatus) -> Result<Timestamp> {
+    let ready =
+        condition(status, "Ready").filter(|ready| ready.status == "True").context("it isn't ready")?;
+    Ok(ready.last_transition_time.0)
 }
 
 /// A condition.

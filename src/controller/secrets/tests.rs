@@ -24,18 +24,7 @@ fn desired(data: &[(&str, &str)], labels: &[(&str, &str)], policy: DeletionPolic
         key: Some(KEY.to_owned()),
         template: Some(SecretTemplate { labels: map(labels), annotations: map(&[]), data: map(data) }),
     };
-    let parts = SpecParts {
-        token: None,
-        gateway_id: None,
-        secret: Some(&secret),
-        rotation: None,
-        workloads: None,
-        state: None,
-        deletion_policy: Some(policy),
-        external_change_policy: None,
-        adopt: None,
-        suspend: None,
-    };
+    let parts = SpecParts { secret: Some(&secret), deletion_policy: Some(policy), ..SpecParts::default() };
     Desired::parse(&parts, "checkout").unwrap()
 }
 

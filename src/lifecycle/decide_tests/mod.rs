@@ -81,18 +81,7 @@ struct Case(Observed);
 impl Case {
     /// A key that was never seen, its finalizer on.
     fn new() -> Self {
-        let parts = SpecParts {
-            token: None,
-            gateway_id: None,
-            secret: None,
-            rotation: None,
-            workloads: None,
-            state: None,
-            deletion_policy: None,
-            external_change_policy: None,
-            adopt: None,
-            suspend: None,
-        };
+        let parts = SpecParts::default();
         Self(Observed {
             now: Now { wall: Timestamp::from_second(1_800_000_000).unwrap(), mono: at(1_000) },
             timing: Timing::new(Duration::from_secs(10), Duration::from_mins(1)),
@@ -193,18 +182,7 @@ impl Case {
 
     fn rotating(self, rotation: &RotationSpec) -> Self {
         self.with(|o| {
-            let parts = SpecParts {
-                token: None,
-                gateway_id: None,
-                secret: None,
-                rotation: Some(rotation),
-                workloads: None,
-                state: None,
-                deletion_policy: None,
-                external_change_policy: None,
-                adopt: None,
-                suspend: None,
-            };
+            let parts = SpecParts { rotation: Some(rotation), ..SpecParts::default() };
             o.resource.desired = Desired::parse(&parts, "checkout");
             o.resource.generation = 2;
         })

@@ -336,9 +336,6 @@ impl Process {
         });
         let adopt = resource.adopt.map(|value| AdoptSpec { token_id: ADOPTED.to_owned(), value });
         let parts = SpecParts {
-            token: None,
-            gateway_id: None,
-            secret: None,
             rotation: Some(&rotation),
             workloads: workloads.as_ref(),
             state: Some(resource.state),
@@ -346,6 +343,7 @@ impl Process {
             external_change_policy: Some(resource.changes),
             adopt: adopt.as_ref(),
             suspend: Some(resource.suspend),
+            ..SpecParts::default()
         };
         let wanted = self.listing.as_ref().map(|listing| listing.wanted(ADOPTED));
         let adoption = match (resource.adopt, wanted) {

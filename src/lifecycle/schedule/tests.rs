@@ -21,18 +21,7 @@ fn after(time: Timestamp, seconds: i64) -> Timestamp {
 fn desired(rotation: RotationSpec) -> Desired {
     let rotation = RotationSpec { strategy: Some(RotationStrategy::Overlap), ..rotation };
     let token = TokenSpec { expires_after: Some("90d".to_owned()), ..TokenSpec::default() };
-    let parts = SpecParts {
-        token: Some(&token),
-        gateway_id: None,
-        secret: None,
-        rotation: Some(&rotation),
-        workloads: None,
-        state: None,
-        deletion_policy: None,
-        external_change_policy: None,
-        adopt: None,
-        suspend: None,
-    };
+    let parts = SpecParts { token: Some(&token), rotation: Some(&rotation), ..SpecParts::default() };
     Desired::parse(&parts, "checkout").unwrap()
 }
 
