@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::kinds::KINDS;
-use crate::plan::namespace_of;
+use crate::plan::{has_workload, keeps_old, namespace_of};
+use crate::pods::deployment;
 use crate::stage::namespace;
 
 /// One key, through all its lives.
@@ -48,18 +49,43 @@ impl Key {
         }
     }
 
+    /// Its Deployment's name, if it has one.
+    pub(crate) fn app(&self) -> Option<String> {
+        has_workload(self.index).then(|| format!("app-{}", self.index))
+    }
+
+    /// Its Deployment, if it has one.
+    pub(crate) fn workload(&self, now: &Now) -> Option<Value> {
+        let (secret, key) = self.secret(now);
+        Some(deployment(&self.app()?, &self.namespace, &secret, key))
+    }
+
+    /// Its Secret's name, and the value's key in it.
+    fn secret(&self, now: &Now) -> (String, &'static str) {
+        let name = self.name(now);
+        if self.index.is_multiple_of(3) { (format!("{name}-keeptrusts"), "token") } else { (name, "api-key") }
+    }
+
     /// The resource. Names of resource, Secret and token differ in some, so that swapped names fail.
     pub(crate) fn manifest(&self, now: &Now) -> Value {
         let name = self.name(now);
         let mut spec = json!({"rotation": {"grace": "1s"}});
-        if self.index % 4 == 2 {
+        if let Some(app) = self.app() {
             spec["rotation"]["strategy"] = json!("Overlap");
+            let then = if keeps_old(self.index) { "KeepOld" } else { "RevokeOld" };
+            spec["workloads"] = json!({
+                "restart": "Listed",
+                "refs": [{"kind": "Deployment", "name": app}],
+                "rolloutTimeout": "4s",
+                "onRolloutTimeout": then,
+            });
         }
         if now.generation > 0 {
             spec["rotation"]["generation"] = json!(now.generation);
         }
         if self.index.is_multiple_of(3) {
-            spec["secret"] = json!({"name": format!("{name}-keeptrusts"), "key": "token"});
+            let (name, key) = self.secret(now);
+            spec["secret"] = json!({"name": name, "key": key});
             spec["token"] = json!({"name": format!("app-{}", self.index), "description": "chaos"});
         }
         if self.index % 4 == 1 {

@@ -1,5 +1,5 @@
 //! Looks at all keys again and again while everything goes wrong: a key that says that it is ready holds a living value (I2), and no
-//! token is revoked while a Secret still holds its value (I3).
+//! token is revoked while a Secret still holds its value, or a pod that is waited for runs on it (I3).
 //!
 //! Nothing here depends on how fast anybody is. The keys are read, then the Secrets, then the token API is asked, then Secrets and keys
 //! are read again: what has the same version before and after was so in between.
@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use keeptrusts_emulator::{Effect, Fault, Operation, Outcome, Stage as At};
+use k8s_openapi::api::core::v1::Pod;
+use keeptrusts_emulator::{Effect, Fault, Operation, Outcome, Stage as At, Token};
+use kube::ResourceExt as _;
+use kube::api::Api;
 use tokio_util::sync::CancellationToken;
 
 use crate::kinds::{TOKEN_ID, annotation, is_true, secret_key, status, value};
 use crate::people::FORGED;
+use crate::pods::Running;
 use crate::record::Life;
 use crate::snapshot::{Keys, Secrets, place};
 use crate::stage::Stage;
@@ -52,7 +56,9 @@ async fn look(stage: &Stage) -> Result<()> {
         let Some(secret) = secrets.of(key).filter(|_| stays) else { continue };
         let Some(value) = value(secret, secret_key(key)) else { continue };
         let token = status.token.map(|token| token.id).unwrap_or_default();
-        if value.starts_with(FORGED) || stage.record().outside.contains(&token) {
+        // What the clock has killed is noticed by an operator that runs.
+        let expired = || stage.emulator.tokens().iter().any(|it| it.id == token && has_expired(it));
+        if value.starts_with(FORGED) || stage.record().outside.contains(&token) || expired() {
             continue;
         }
         if stage.emulator.is_alive(&value) {
@@ -78,6 +84,10 @@ async fn look(stage: &Stage) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+fn has_expired(token: &Token) -> bool {
+    token.expires_at.is_some_and(|end| end <= Timestamp::now())
 }
 
 /// Takes note of which resources there are, and which there aren't any more.
@@ -149,10 +159,11 @@ pub(crate) async fn before_revocations(stage: &Stage, gate: u64, stop: &Cancella
 /// Which of some tokens a Secret holds whose resource isn't being deleted. The Secrets are read first: a resource that isn't being
 /// deleted afterwards wasn't when they were. Of a call whose caller has gone, what it was to revoke may be dead since.
 async fn in_use(stage: &Stage, tokens: &[String]) -> Result<Vec<String>> {
+    let running = stage.pods.running();
     let secrets = Secrets::read(stage).await?;
     let keys = Keys::read(stage).await?;
     let living = keys.all.iter().filter(|(_, key)| key.metadata.deletion_timestamp.is_none());
-    Ok(living
+    let mut found: Vec<String> = living
         .filter_map(|(kind, key)| {
             let held = secrets.of(key).and_then(|secret| annotation(secret, TOKEN_ID))?;
             let uid = key.metadata.uid.as_deref()?;
@@ -165,7 +176,46 @@ async fn in_use(stage: &Stage, tokens: &[String]) -> Result<Vec<String>> {
                 format!("I3: {held} was to be revoked while the Secret of {} held it", place(*kind, key))
             })
         })
-        .collect())
+        .collect();
+    found.extend(runs_on(stage, tokens, running, &keys).await?);
+    Ok(found)
+}
+
+/// Which of some tokens a pod runs on that its key waits for. Of one that is on its way out it is only said that it is.
+async fn runs_on(
+    stage: &Stage,
+    tokens: &[String],
+    running: Vec<Running>,
+    keys: &Keys,
+) -> Result<Vec<String>> {
+    let all = stage.emulator.tokens();
+    let dying: Vec<&Token> = all.iter().filter(|it| it.is_alive() && tokens.contains(&it.id)).collect();
+    let mut found = Vec::new();
+    for pod in running {
+        let Some(token) = dying.iter().find(|token| pod.value.starts_with(&token.prefix)) else { continue };
+        // A value that was rotated since is dead, whatever becomes of its token.
+        if !stage.emulator.is_alive(&pod.value) || !is_kept(&pod, keys) {
+            continue;
+        }
+        let api: Api<Pod> = Api::namespaced(stage.client.clone(), &pod.namespace);
+        let is_there = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+        if api.get_opt(&pod.pod).await?.as_ref().is_some_and(is_there) {
+            let Running { namespace, pod, .. } = pod;
+            found.push(format!("I3: {} was to be revoked while pod {namespace}/{pod} ran on it", token.id));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a key names the pod's Deployment and keeps what it runs on.
+fn is_kept(pod: &Running, keys: &Keys) -> bool {
+    keys.all.iter().any(|(_, key)| {
+        let workloads = &key.data["spec"]["workloads"];
+        key.namespace().as_ref() == Some(&pod.namespace)
+            && key.metadata.deletion_timestamp.is_none()
+            && workloads["refs"][0]["name"] == pod.app.as_str()
+            && workloads["onRolloutTimeout"] == "KeepOld"
+    })
 }
 
 /// The resources that a Secret belongs to.

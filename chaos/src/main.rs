@@ -10,6 +10,7 @@ mod look;
 mod operators;
 mod people;
 mod plan;
+mod pods;
 mod record;
 mod report;
 mod run;

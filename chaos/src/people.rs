@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use keeptrusts_operator::resources::ROTATE_NOW;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -13,7 +14,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::keys::{Key, Now};
 use crate::kinds::{TOKEN_ID, annotation, keys, secret_key, secret_name, status};
-use crate::plan::Act;
+use crate::plan::{Act, keeps_old};
+use crate::pods::deployments;
 use crate::stage::{Stage, make_namespace, namespace};
 
 /// How long somebody tries: longer than the API server is ever away.
@@ -29,6 +31,14 @@ const REQUEST: Duration = Duration::from_secs(5);
 const EVERY: &str = "3s";
 const SCHEDULED: Duration = Duration::from_secs(8);
 const COMES: usize = 8;
+
+/// How long tokens live that expire, how long they are made so, and how often they are renewed at most by then.
+const LIFE: &str = "12s";
+const EXPIRING: Duration = Duration::from_secs(14);
+const RENEWALS: usize = 4;
+
+/// How long a Deployment is paused.
+const PAUSED: Duration = Duration::from_secs(6);
 
 /// Between two attempts, and two looks.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -102,6 +112,8 @@ pub(crate) async fn act(stage: &Stage, key: usize, act: Act) -> Done {
         Act::RotateInAHurry => held.rotate_in_a_hurry().await,
         Act::RotateNow => held.rotate_now().await,
         Act::Schedule => held.schedule().await,
+        Act::Expire => held.expire().await,
+        Act::PauseWorkload => held.pause_workload().await,
         Act::Delete { foreground } => held.delete(foreground).await,
         Act::Retain => held.retain().await,
         Act::RevokeInConsole | Act::RotateInConsole => held.in_console(act).await,
@@ -185,15 +197,28 @@ impl Held<'_> {
         // One whose answer was lost is there already.
         persist(STUBBORN, async || match api.create(&PostParams::default(), &body).await {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            // The namespace is new, and not every part of the API server knows it.
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                Err(kube::Error::Service(std::io::Error::other(status.message.clone()).into()))
-            }
-            answer => answer.map(drop),
+            answer => answer.map(drop).map_err(not_there_yet),
         })
         .await?;
         self.because("keys made");
-        Ok(())
+        self.deploy().await
+    }
+
+    /// The Deployment that uses it; one that is there takes the value from the Secret of this life.
+    async fn deploy(&self) -> Done {
+        let Some(body) = self.key.workload(&self.now) else { return Ok(()) };
+        let api = self.deployments();
+        let name = self.key.app().unwrap_or_default();
+        let params = PatchParams::apply("keeptrusts-chaos").force();
+        persist(STUBBORN, async || {
+            api.patch(&name, &params, &Patch::Apply(&body)).await.map_err(not_there_yet)
+        })
+        .await
+        .map(drop)
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        deployments(&self.stage.client, &self.key.namespace)
     }
 
     async fn change(&self, patch: Value) -> Done {
@@ -289,15 +314,45 @@ impl Held<'_> {
     }
 
     async fn schedule(&mut self) -> Done {
-        let strategy = if self.now.edits.is_multiple_of(2) { "InPlace" } else { "Overlap" };
+        let in_place = self.now.edits.is_multiple_of(2) && !keeps_old(self.key.index);
+        let strategy = if in_place { "InPlace" } else { "Overlap" };
         self.change(json!({"spec": {"rotation": {"every": EVERY, "strategy": strategy}}})).await?;
         for _ in 0..COMES {
             self.because("rotations by schedule");
         }
         tokio::time::sleep(SCHEDULED).await;
-        let strategy = &self.key.manifest(&self.now)["spec"]["rotation"]["strategy"];
-        let over = json!({"spec": {"rotation": {"every": null, "strategy": strategy}}});
+        let over = json!({"spec": {"rotation": {"every": null, "strategy": self.strategy()}}});
         self.change_within(STUBBORN, over).await
+    }
+
+    /// What the manifest says.
+    fn strategy(&self) -> Value {
+        self.key.manifest(&self.now)["spec"]["rotation"]["strategy"].clone()
+    }
+
+    async fn expire(&mut self) -> Done {
+        self.now.generation += 1;
+        let rotation = json!({"strategy": "Overlap", "generation": self.now.generation});
+        self.change(json!({"spec": {"token": {"expiresAfter": LIFE}, "rotation": rotation}})).await?;
+        self.because("rotations asked for");
+        for _ in 0..RENEWALS {
+            self.because("renewals");
+        }
+        tokio::time::sleep(EXPIRING).await;
+        let over =
+            json!({"spec": {"token": {"expiresAfter": null}, "rotation": {"strategy": self.strategy()}}});
+        self.change_within(STUBBORN, over).await
+    }
+
+    async fn pause_workload(&mut self) -> Done {
+        let (api, name) = (self.deployments(), self.key.app().unwrap_or_default());
+        let set = async |patience, paused: bool| {
+            let patch = Patch::Merge(json!({"spec": {"paused": paused}}));
+            persist(patience, async || api.patch(&name, &PatchParams::default(), &patch).await).await
+        };
+        set(PATIENCE, true).await?;
+        tokio::time::sleep(PAUSED).await;
+        set(STUBBORN, false).await.map(drop)
     }
 
     async fn delete(&mut self, foreground: bool) -> Done {
@@ -349,6 +404,16 @@ impl Held<'_> {
 
 /// How a value begins that somebody wrote into a Secret.
 pub(crate) const FORGED: &str = "written-by-hand-";
+
+/// What a namespace that is new may answer, which not every part of the API server knows yet: it is tried again.
+fn not_there_yet(error: kube::Error) -> kube::Error {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 403 | 404) => {
+            kube::Error::Service(std::io::Error::other(status.message.clone()).into())
+        }
+        error => error,
+    }
+}
 
 fn not_found() -> kube::Error {
     kube::Error::Api(Box::new(kube::core::Status::failure("another one", "NotFound").with_code(404)))

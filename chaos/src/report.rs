@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// One run.
@@ -55,6 +56,9 @@ pub(crate) struct Report {
     /// Revocations before which the Secret was looked at, and others.
     pub(crate) revocations_looked_at: u64,
     pub(crate) revocations_not_looked_at: u64,
+    /// Pods that took a value when they started; older reports have none.
+    #[serde(default)]
+    pub(crate) pods_started: u64,
     /// Values that were looked for everywhere.
     pub(crate) values_searched: usize,
     /// Keys at rest before the operators were started anew.
@@ -107,7 +111,7 @@ impl Report {
 }
 
 /// The reports in a folder, by the names of their files.
-pub(crate) fn read_all(dir: &Path) -> Result<Vec<Report>> {
+pub(crate) fn read_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))? {
         let path = entry?.path();

@@ -21,6 +21,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 enum Event {
     Begin(Action),
     ThawEtcd,
+    ReleasePods,
     EndLists,
     Progress,
 }
@@ -104,6 +105,7 @@ async fn perform(
     match event {
         Event::Begin(action) => return begin(stage, queue, beside, at, action).await,
         Event::ThawEtcd => stage.cluster.resume(Component::Etcd)?,
+        Event::ReleasePods => stage.pods.hold(false),
         Event::EndLists => stage.emulator.behaviour(|it| it.lists = Lists::default()),
         Event::Progress => progress(stage, at),
     }
@@ -136,6 +138,10 @@ async fn begin(
             beside.finish_restart().await?;
             stage.cluster.pause(Component::Etcd)?;
             queue.add(at + lasts, Event::ThawEtcd);
+        }
+        Action::HoldPods { lasts } => {
+            stage.pods.hold(true);
+            queue.add(at + lasts, Event::ReleasePods);
         }
         Action::Fault(mishap) => {
             let id = stage.emulator.add_fault(faults::fault(&mishap))?;

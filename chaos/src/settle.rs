@@ -171,5 +171,12 @@ fn unrest(key: &DynamicObject, status: &KeyStatus) -> Option<String> {
     if status.operation.is_some() {
         return Some("an operation is recorded".into());
     }
+    if status.rollout.is_some() {
+        return Some("a rollout is under way".into());
+    }
+    // Nobody leaves a key so.
+    if status.token.as_ref().is_some_and(|token| token.expires_at.is_some()) {
+        return Some("its token is still to be renewed".into());
+    }
     (!status.superseded.is_empty()).then(|| "a token is still to be revoked".into())
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::keys::Key;
 use crate::kinds::TOKEN_ID;
 use crate::operators::Process;
+use crate::pods::Pods;
 use crate::record::Record;
 use crate::transcript::Transcript;
 
@@ -58,6 +59,7 @@ pub(crate) struct Stage {
     pub(crate) emulator: Emulator,
     pub(crate) operators: Vec<Process>,
     pub(crate) keys: Vec<Key>,
+    pub(crate) pods: Pods,
     pub(crate) installation: Installation,
     pub(crate) foreign: Foreign,
     record: Mutex<Record>,
@@ -97,6 +99,7 @@ impl Stage {
             operator.wait_ready(READY).await?;
             operators.push(Process::new(operator));
         }
+        let pods = Pods::run(&client, (0..setup.namespaces).map(namespace)).await?;
         let kube_system = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         let installation = Installation::new(&kube_system.metadata.uid.unwrap_or_default(), INSTANCE);
         Ok(Self {
@@ -105,6 +108,7 @@ impl Stage {
             emulator,
             operators,
             keys: (0..setup.keys).map(|index| Key::new(index, setup.namespaces)).collect(),
+            pods,
             installation,
             foreign,
             record: Mutex::default(),
@@ -133,6 +137,7 @@ async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, r
         "crds": {"install": false},
         "instance": INSTANCE,
         "inventoryPeriod": INVENTORY_PERIOD,
+        "restartWorkloads": true,
         "log": {"level": "info,keeptrusts_operator=debug"},
         "api": {
             "url": emulator.url(),

@@ -20,8 +20,11 @@ chart's own Deployment and with its rights, against the emulator of the token AP
 - operators are killed (SIGKILL) and frozen (SIGSTOP, up to 30 s), the API server is killed or stopped and started again, etcd is frozen;
 - calls of the token API are slow, held and carried out late, lost before or after they were carried out, answered with errors, web
   pages, redirects, nonsense, half an answer or an endless one; lists are old, paged, cut short, broken, empty;
-- people revoke and rotate tokens in the console, delete and edit Secrets, strip their labels, wipe statuses, edit specs, ask for rotations one by one, in a hurry, at once and by schedule, delete keys
-  (in the background, in the foreground, with `Retain`) and whole namespaces, and make them again.
+- people revoke and rotate tokens in the console, delete and edit Secrets, strip their labels, wipe statuses, edit specs, ask for rotations one by one,
+  in a hurry, at once, by schedule and before an expiry, delete keys (in the background, in the foreground, with `Retain`) and whole
+  namespaces, and make them again;
+- half of the keys overlap their rotations and restart a Deployment, whose pods keep the value that they found when they started. Pods hang for
+  longer than a rollout may take, and people pause Deployments.
 
 Then everything is left in peace, and the invariants are checked against the emulator's own table of tokens, the Secrets and every log:
 
@@ -29,7 +32,7 @@ Then everything is left in peace, and the invariants are checked against the emu
 | --- | --- | --- |
 | I1 | every living token is named by a resource's status or by a retained Secret | at the end |
 | I2 | a key that says that it is ready has a Secret with the living value of its token | all the time, and at the end |
-| I3 | before a revocation is let through, no Secret of a resource that stays holds the token | at each revocation |
+| I3 | before a revocation is let through, no Secret of a resource that stays holds the token, and no pod of a workload that is waited for runs on it | at each revocation |
 | I4 | no value stands in any log, event, status, metadata, lease or the API server's audit log; values that never reached a Secret are looked for by their form | at the end |
 | I5 | tokens and Secrets of others are as they were | at the end |
 | I6 | for three lists nothing is written, and nothing is called but lists | at the end |
@@ -151,7 +154,7 @@ mod tests {
     #[test]
     fn the_page_is_current_and_every_run_in_it_passed() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/proof");
-        let reports = read_all(&dir).unwrap();
+        let reports: Vec<Report> = read_all(&dir).unwrap();
         let committed = std::fs::read_to_string(dir.join(PAGE)).unwrap_or_default();
         assert!(committed == page(&reports), "docs/proof isn't what its JSON files say: run `make proof`");
         assert!(reports.iter().all(Report::passed));

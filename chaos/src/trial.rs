@@ -1,14 +1,13 @@
 //! One run from its beginning to its verdict.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use keeptrusts_emulator::Operation;
-use keeptrusts_harness::Component;
+use keeptrusts_harness::{Component, commit};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +84,9 @@ impl Trial {
         stop.cancel();
         watching.join_all().await;
         let findings = check(stage, &settled).await?;
+        if stage.pods.started() == 0 {
+            stage.record().violated("no pod ever ran".into());
+        }
         let report = self.report(stage, started, commit, &settled, &findings).await;
         account(stage, &settled, &findings, &report);
         if let Some(output) = &self.output {
@@ -145,6 +147,7 @@ impl Trial {
             found_alive: record.found_alive,
             revocations_looked_at: record.gated,
             revocations_not_looked_at: record.ungated,
+            pods_started: stage.pods.started(),
             values_searched: record.values.len(),
             settled_without_restart: settled.before_restart,
             leaks: findings.leaks.len(),
@@ -178,7 +181,7 @@ fn account(stage: &Stage, settled: &Settled, findings: &Findings, report: &Repor
     }
     say(&format!(
         "{} kills, {} freezes, {} calls struck, {} tokens made ({} accounted for), {} rotations, {} revocations ({} looked at \
-         before), {} looks; settled in {} s, {} of {} keys without a restart",
+         before), {} pods, {} looks; settled in {} s, {} of {} keys without a restart",
         report.kills,
         report.freezes,
         report.calls_struck.values().sum::<u64>(),
@@ -187,6 +190,7 @@ fn account(stage: &Stage, settled: &Settled, findings: &Findings, report: &Repor
         report.rotations,
         report.revocations,
         report.revocations_looked_at,
+        report.pods_started,
         report.looks,
         report.settled_in_seconds,
         report.settled_without_restart,
@@ -225,17 +229,4 @@ fn keep(stage: &Stage, dir: &Path) -> Result<()> {
         stage.emulator.tokens().iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
     std::fs::write(dir.join("tokens.jsonl"), tokens.join("\n"))?;
     Ok(())
-}
-
-/// The commit that is checked out, and whether it is all.
-fn commit(root: &Path) -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(root).args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let Some(commit) = git(&["rev-parse", "HEAD"]) else { return "unknown".to_owned() };
-    match git(&["status", "--porcelain", "--untracked-files=no"]) {
-        Some(changes) if changes.is_empty() => commit,
-        _ => format!("{commit}-dirty"),
-    }
 }

@@ -90,7 +90,16 @@ impl Drop for Pods {
 
 impl Pods {
     async fn look(&mut self, held: bool) -> kube::Result<()> {
-        for pod in self.api.list(&ListParams::default()).await? {
+        let pods = self.api.list(&ListParams::default()).await?.items;
+        // One that was deleted by force.
+        self.running.retain(|uid, container| {
+            let is_there = pods.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid));
+            if !is_there {
+                container.abort();
+            }
+            is_there
+        });
+        for pod in pods {
             let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
             if pod.metadata.deletion_timestamp.is_some() {
                 if let Some(container) = self.running.remove(&uid) {

@@ -39,6 +39,11 @@ pub(crate) enum Action {
         /// How long.
         lasts: Duration,
     },
+    /// New pods don't become ready for a while: rollouts hang.
+    HoldPods {
+        /// How long.
+        lasts: Duration,
+    },
     /// Something goes wrong at the token API.
     Fault(Mishap),
     /// The token API's lists are strange for a while.
@@ -195,6 +200,10 @@ pub(crate) enum Act {
     RotateNow,
     /// Has it rotated on a schedule for a while.
     Schedule,
+    /// Has its tokens expire for a while.
+    Expire,
+    /// Pauses the Deployment that uses it for a while.
+    PauseWorkload,
     /// Deletes it, and makes it again when it is gone.
     Delete {
         /// In the foreground.
@@ -216,6 +225,7 @@ impl Action {
             Self::FreezeOperator { .. } => "operator frozen".into(),
             Self::RestartApiServer { .. } => "API server restarted".into(),
             Self::FreezeEtcd { .. } => "etcd frozen".into(),
+            Self::HoldPods { .. } => "pods held up".into(),
             Self::Fault(mishap) => format!("fault: {}", mishap.trouble.kind()),
             Self::Lists { oddity, .. } => format!("lists: {}", oddity.kind()),
             Self::Person { act, .. } => act.kind().into(),
@@ -285,6 +295,8 @@ impl Act {
             Self::RotateInAHurry => "rotations in a hurry",
             Self::RotateNow => "rotation at once asked for",
             Self::Schedule => "scheduled for a while",
+            Self::Expire => "expiring for a while",
+            Self::PauseWorkload => "workload paused for a while",
             Self::Delete { foreground: false } => "key deleted",
             Self::Delete { foreground: true } => "key deleted in the foreground",
             Self::Retain => "key deleted, retained",

@@ -1,6 +1,6 @@
 //! The plan: from a seed to what happens when. A pure function; no clock, no other chance than the seed's.
 //!
-//! Five tracks run beside each other, each with dice of its own: the operators, the control plane, single calls of the token API, its
+//! Six tracks run beside each other, each with dice of its own: the operators, the control plane, pods, single calls of the token API, its
 //! lists, and people. Within a track of processes nothing overlaps: a frozen process can't be killed by accident.
 
 mod action;
@@ -42,6 +42,7 @@ pub(crate) fn plan(recipe: &Recipe) -> Vec<Timed> {
         tracks::operator(recipe, operator, &mut all);
     }
     tracks::control_plane(recipe, &mut all);
+    tracks::pods(recipe, &mut all);
     tracks::calls(recipe, &mut all);
     tracks::lists(recipe, &mut all);
     tracks::people(recipe, &mut all);
@@ -70,6 +71,16 @@ pub(crate) const fn retains(namespace: usize) -> bool {
     namespace.is_multiple_of(2)
 }
 
+/// Whether a key's rotations overlap, and a Deployment uses it and is restarted: half of the keys, of both kinds.
+pub(crate) const fn has_workload(key: usize) -> bool {
+    key % 4 >= 2
+}
+
+/// Whether what a pod of the key's Deployment runs on is kept for as long as a rollout takes: all of them but a few.
+pub(crate) const fn keeps_old(key: usize) -> bool {
+    has_workload(key) && !matches!(key % 12, 6 | 7)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,7 +102,7 @@ mod tests {
         }
     }
 
-    const EVERY: [&str; 51] = [
+    const EVERY: [&str; 54] = [
         "API server restarted",
         "Secret annotated",
         "Secret deleted",
@@ -99,6 +110,7 @@ mod tests {
         "Secret's value edited",
         "description edited",
         "etcd frozen",
+        "expiring for a while",
         "fault: answer cut",
         "fault: answer held",
         "fault: answer held, lost",
@@ -135,6 +147,7 @@ mod tests {
         "namespace deleted",
         "operator frozen",
         "operator killed",
+        "pods held up",
         "rotation asked for",
         "rotation at once asked for",
         "rotations in a hurry",
@@ -143,6 +156,7 @@ mod tests {
         "template edited",
         "token revoked in the console",
         "token rotated in the console",
+        "workload paused for a while",
     ];
 
     #[test]
@@ -152,7 +166,9 @@ mod tests {
                 Action::KillOperator { moment, down: lasts, .. }
                 | Action::FreezeOperator { moment, lasts, .. }
                 | Action::RestartApiServer { moment, down: lasts, .. } => moment.latest() + lasts,
-                Action::FreezeEtcd { lasts } | Action::Lists { lasts, .. } => lasts,
+                Action::FreezeEtcd { lasts } | Action::HoldPods { lasts } | Action::Lists { lasts, .. } => {
+                    lasts
+                }
                 _ => Duration::ZERO,
             };
             assert!(timed.at + lasts <= RECIPE.duration, "{timed:?}");

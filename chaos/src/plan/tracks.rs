@@ -5,7 +5,7 @@ use std::time::Duration;
 use keeptrusts_emulator::Operation;
 
 use super::action::{Act, Action, Mishap, Moment, Oddity, Trouble};
-use super::{Recipe, Timed, namespace_of, retains};
+use super::{Recipe, Timed, has_workload, keeps_old, namespace_of, retains};
 use crate::dice::{Deck, Dice};
 
 /// Before it everything is left in peace: keys are minted.
@@ -100,6 +100,21 @@ pub(super) fn control_plane(recipe: &Recipe, all: &mut Vec<Timed>) {
         }
         all.push(Timed { at, action });
         at += lasts + dice.millis(CONTROL_PLANE_GAP.0, CONTROL_PLANE_GAP.1);
+    }
+}
+
+/// Pods become ready at once, or hang for longer than a rollout may take.
+pub(super) fn pods(recipe: &Recipe, all: &mut Vec<Timed>) {
+    let mut dice = Dice::new(recipe.seed, "pods");
+    let mut at = QUIET;
+    loop {
+        at += dice.millis(2_000, 12_000);
+        let lasts = dice.millis(500, 12_000);
+        if at + lasts > recipe.duration {
+            return;
+        }
+        all.push(Timed { at, action: Action::HoldPods { lasts } });
+        at += lasts;
     }
 }
 
@@ -239,6 +254,8 @@ pub(super) fn people(recipe: &Recipe, all: &mut Vec<Timed>) {
         (2, Some(Act::RotateInAHurry)),
         (2, Some(Act::RotateNow)),
         (2, Some(Act::Schedule)),
+        (2, Some(Act::Expire)),
+        (2, Some(Act::PauseWorkload)),
         (3, Some(Act::Delete { foreground: false })),
         (1, Some(Act::Delete { foreground: true })),
         (2, Some(Act::Retain)),
@@ -262,10 +279,22 @@ pub(super) fn people(recipe: &Recipe, all: &mut Vec<Timed>) {
 }
 
 fn target(act: Act, recipe: &Recipe, dice: &mut Dice) -> usize {
-    let fits: Vec<usize> = (0..recipe.keys)
-        .filter(|key| act != Act::Retain || retains(namespace_of(*key, recipe.namespaces)))
-        .collect();
+    let fits: Vec<usize> = (0..recipe.keys).filter(|key| fits(act, *key, recipe)).collect();
     *dice.pick(&fits)
+}
+
+/// Whether somebody may do this to a key. What may take a value from a pod by right isn't done to those that keep it: a rotation at once,
+/// and the loss of status and Secret together, for nothing then remembers a rollout.
+fn fits(act: Act, key: usize, recipe: &Recipe) -> bool {
+    let odd = !key.is_multiple_of(2);
+    match act {
+        Act::Retain => retains(namespace_of(key, recipe.namespaces)),
+        Act::PauseWorkload => has_workload(key),
+        Act::RotateNow => !keeps_old(key),
+        Act::DeleteSecret => !keeps_old(key) || odd,
+        Act::WipeStatus => !keeps_old(key) || !odd,
+        _ => true,
+    }
 }
 
 fn doomed(recipe: &Recipe, dice: &mut Dice) -> usize {

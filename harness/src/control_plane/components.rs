@@ -134,6 +134,8 @@ impl Folder {
             // Published into every namespace, as a real cluster does it (kube-root-ca.crt).
             .arg(format!("--root-ca-file={}", self.certificate().display()))
             .arg("--leader-elect=false")
+            // No node's kubelet tells how it is, and none is to be called lost.
+            .arg("--controllers=*,-node-lifecycle-controller,-taint-eviction-controller")
             // Nobody asks it for anything, and a second control plane would want the same port.
             .arg("--secure-port=0")
             // Its default of 20 a second is for clusters that share it; a test would wait for the garbage collector.
