@@ -19,6 +19,8 @@
 use std::hash::Hasher;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::lifecycle::listing::Listing;
 use crate::lifecycle::memory::{Captured, Memory, ProofOf, Retry, Stage, Suspicion};
 use crate::lifecycle::observed::Record;
@@ -219,6 +221,12 @@ impl Canon {
         self.token(facts.id.as_str());
         self.option(facts.name.as_deref(), Self::name);
         self.option(facts.prefix.as_deref(), Self::prefix);
+        self.expiry(facts.expires_at);
+    }
+
+    /// Far off, or over.
+    fn expiry(&mut self, end: Option<Timestamp>) {
+        self.byte(end.map_or(0, |end| if end.as_second() > self.wall[0] { 1 } else { 2 }));
     }
 
     fn world(&mut self, world: &World) {
@@ -238,6 +246,7 @@ impl Canon {
             canon.name(&token.name);
             canon.value(token.value);
             canon.flag(token.ours);
+            canon.flag(token.expires.is_some());
             canon.flag(world.unremembered.contains(&token.name));
             canon.flag(world.tokens.iter().take(world.doomed).any(|doomed| doomed.id == token.id));
         });
@@ -316,6 +325,7 @@ impl Canon {
             canon.token(&token.id);
             canon.option(token.name.as_deref(), Self::name);
             canon.option(token.prefix.as_deref(), Self::prefix);
+            canon.expiry(token.expires_at.as_ref().map(|end| end.0));
         });
         self.list(superseded, |canon, entry| {
             canon.token(&entry.id);

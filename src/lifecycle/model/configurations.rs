@@ -122,6 +122,8 @@ const ACTIVE: Kind = Kind::Outside(Outside::StateActive);
 const STRATEGY: Kind = Kind::Outside(Outside::ToggleStrategy);
 const ROTATE_NOW: Kind = Kind::Outside(Outside::RotateNow);
 const COME_DUE: Kind = Kind::Outside(Outside::ComeDue);
+const EXPIRES: Kind = Kind::Outside(Outside::SetToExpire);
+const EXPIRE: Kind = Kind::Outside(Outside::Expire);
 const HANG: Kind = Kind::Outside(Outside::PodsHang);
 const FORWARD: Kind = Kind::Outside(Outside::ClockForward);
 
@@ -247,6 +249,9 @@ configurations! {
     a_schedule_rotates_in_place: Configuration { scheduled: true, ..READY }, 3, 4, [
         (COME_DUE, 2), (RAISE, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (Kind::Refused, 1)
     ];
+    an_expiry_is_set_unasked: READY, 3, 4, [
+        (EXPIRES, 2), (EXPIRE, 1), (RAISE, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (WIPE, 1)
+    ];
     workloads_are_restarted: Configuration { workload: true, ..OVERLAP }, 3, 4, [
         (RAISE, 2), (ROTATE_NOW, 1), (HANG, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (WIPE, 1),
         (DELETE_SECRET, 1)
@@ -256,6 +261,17 @@ configurations! {
     ];
     workloads_are_restarted_after_a_rotation_in_place: Configuration { workload: true, ..READY }, 3, 4, [
         (RAISE, 2), (STRATEGY, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)
+    ];
+    workloads_run_while_the_state_is_revoked: Configuration { workload: true, ..OVERLAP }, 3, 4, [
+        (REVOKED, 1), (ACTIVE, 1), (RAISE, 1), (HANG, 1), (Kind::Crash, 1), (Kind::Late, 1)
+    ];
+    workloads_run_on_what_expires: Configuration { workload: true, ..OVERLAP }, 3, 4, [
+        (EXPIRES, 1), (EXPIRE, 1), (RAISE, 1), (HANG, 1), (Kind::Crash, 1), (Kind::Late, 1)
+    ];
+    workloads_run_on_an_adopted_token: Configuration {
+        workload: true, adopt: Some(AdoptedValue::FromSecret), strategy: RotationStrategy::Overlap, ..NEW
+    }, 3, 4, [
+        (RAISE, 1), (HANG, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)
     ];
     adoption_rotates: Configuration { adopt: Some(AdoptedValue::Rotate), ..NEW }, 3, 5, [
         (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (Kind::Refused, 1)

@@ -1,11 +1,13 @@
 //! What people, other controllers and other clients of the token API do, and how many mints it accounts for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::lifecycle::time::later;
 use crate::lifecycle::token::TokenId;
 use crate::resources::{DeletionPolicy, DesiredState, RotationStrategy};
 
-use super::world::{EVERY, GRACE, Resource, World};
+use super::world::{EVERY, GRACE, LEFT, Resource, World};
 
 /// Something that happens from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +48,10 @@ pub(super) enum Outside {
     ClockForward,
     /// A rotation is due by schedule.
     ComeDue,
+    /// The token API says of the newest living token of ours that it expires, unasked, and its last third has begun.
+    SetToExpire,
+    /// What expires has expired.
+    Expire,
     /// Pods don't become ready for longer than the grace.
     PodsHang,
 }
@@ -74,6 +80,8 @@ impl Outside {
         Self::StateActive,
         Self::ClockForward,
         Self::ComeDue,
+        Self::SetToExpire,
+        Self::Expire,
         Self::PodsHang,
     ];
 
@@ -110,6 +118,8 @@ impl Outside {
             Self::StateActive => resource.state == DesiredState::Revoked && !resource.deleting,
             Self::ClockForward => true,
             Self::PodsHang => world.workload.is_some(),
+            Self::SetToExpire => living.next_back().is_some_and(|newest| newest.expires.is_none()),
+            Self::Expire => living.any(|token| token.expires.is_some()),
             Self::ComeDue => resource.scheduled && !resource.deleting,
         }
     }
@@ -261,8 +271,19 @@ impl Outside {
             }
             Self::ComeDue => {
                 world.allowed += 1;
-                world.jumped += EVERY;
+                world.jump(EVERY);
             }
+            Self::SetToExpire => {
+                world.allowed += 1;
+                world.jump(EVERY);
+                let end = later(world.now().wall, Duration::from_secs(LEFT));
+                let mut newest =
+                    world.tokens.iter_mut().rev().filter(|token| token.ours && token.revoked.is_none());
+                if let Some(token) = newest.next() {
+                    token.expires = Some(end);
+                }
+            }
+            Self::Expire => world.jump(LEFT + 1),
         }
     }
 }

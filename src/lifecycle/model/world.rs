@@ -22,6 +22,9 @@ pub(super) const GRACE: u64 = 30;
 /// How old values get where there is a schedule, in seconds: far longer than any run.
 pub(super) const EVERY: u64 = 100_000_000;
 
+/// What is left of the life of a token that expires, in seconds: longer than any run, and far less than [`EVERY`].
+pub(super) const LEFT: u64 = EVERY / 100;
+
 /// The token that people made, where a configuration adopts one.
 pub(super) const ADOPTED: &str = "tok_adopted";
 
@@ -181,13 +184,14 @@ impl Resource {
         (self.at_once > 0).then(|| self.at_once.to_string())
     }
 
-    /// Whether a rotation is asked for that status doesn't know of, or one is due by schedule.
-    fn asks(&self, now: Timestamp) -> bool {
+    /// Whether a rotation is asked for that status doesn't know of, or one is due by schedule or before its token expires.
+    fn asks(&self, now: Timestamp, expires: bool) -> bool {
         let raised = self.asked > self.status.observed_rotation_generation.unwrap_or(0);
         let written = self.status.last_rotation.as_ref().map(|last| elapsed(last.time.0, now).as_secs());
         raised
             || self.at_once > 0 && self.rotate_now() != self.status.observed_rotate_now
             || self.scheduled && written.is_some_and(|age| age > EVERY)
+            || expires && written.is_some_and(|age| age >= EVERY)
     }
 }
 
@@ -325,6 +329,17 @@ impl World {
     pub(super) fn now(&self) -> Now {
         let wall = Timestamp::from_second(EPOCH + i64::try_from(self.clock + self.jumped).unwrap()).unwrap();
         Now { wall, mono: Monotonic(Duration::from_secs(self.clock) + Duration::from_micros(self.instant)) }
+    }
+
+    /// The wall clock goes on by so much at once; tokens expire by it.
+    pub(super) fn jump(&mut self, seconds: u64) {
+        self.jumped += seconds;
+        let (wall, clock) = (self.now().wall, self.clock);
+        let expired = |token: &&mut Token| token.expires.is_some_and(|end| end <= wall);
+        for token in self.tokens.iter_mut().filter(|token| token.revoked.is_none()).filter(expired) {
+            token.revoked = Some(clock);
+            self.killed.push(token.value);
+        }
     }
 
     /// Changes the resource as a client does.
@@ -668,6 +683,9 @@ impl World {
             self.violate(format!("I1: {leaked:?} live and nobody names them"));
         }
         let now = self.now().wall;
+        let token = self.resource.as_ref().and_then(|resource| resource.status.token.as_ref());
+        let expires =
+            self.tokens.iter().any(|it| it.expires.is_some() && Some(&it.id) == token.map(|token| &token.id));
         // By now two periods have passed: nothing is excused any more.
         self.check_ready_strictly();
         if let Some(resource) = &self.resource {
@@ -681,7 +699,7 @@ impl World {
                 self.violate("I7: an operation is still recorded");
             } else if !resource.status.superseded.is_empty() && !stalled {
                 self.violate("I7: superseded tokens aren't revoked");
-            } else if !stalled && !resource.suspend && resource.asks(now) {
+            } else if !stalled && !resource.suspend && resource.asks(now, expires) {
                 self.violate("I7: a rotation that was asked for wasn't made");
             }
         }
