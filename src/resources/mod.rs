@@ -4,6 +4,8 @@
 //! the API server can check are CEL rules here; the rules that it can't are checked once, in
 //! [`crate::lifecycle::desired`].
 
+#[cfg(test)]
+mod compatibility;
 mod crds;
 mod keys;
 #[cfg(test)]

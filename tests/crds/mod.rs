@@ -9,7 +9,8 @@
 //! - `expect`: `accepted` or `refused`, of the last of the two;
 //! - `message`: what a refusal must say; `{kind}` in it is the kind.
 //!
-//! What is no single create or update of a spec (sizes at their maximum, the status) is in [`checks`].
+//! What is no single create or update of a spec (sizes at their maximum, the status) is in [`checks`]; what
+//! earlier releases took, in [`released`].
 //!
 //! The suite that has a control plane calls [`install`] and [`run_cases`].
 
@@ -26,6 +27,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 mod checks;
+mod released;
 
 /// What a case's name and its outcome are.
 pub(crate) type Outcome = (String, Result<(), String>);
@@ -102,6 +104,7 @@ pub(crate) async fn run_cases(client: Client, namespace: &str) -> Vec<Outcome> {
     for kind in [Kind::AccessKey, Kind::GatewayKey] {
         outcomes.extend(checks::run(&client, namespace, kind).await);
     }
+    outcomes.extend(released::run(&client, namespace).await);
     outcomes
 }
 
