@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod drain;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -12,5 +13,6 @@ pub mod lifecycle;
 pub mod orphans;
 pub mod reference;
 pub mod resources;
+mod table;
 pub mod telemetry;
 pub mod token_api;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use keeptrusts_operator::config::RunArguments;
+use keeptrusts_operator::drain::{self, DrainArguments};
 use keeptrusts_operator::orphans::{self, OrphansCommand};
 use keeptrusts_operator::{controller, reference, resources, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +26,8 @@ enum Command {
     /// List or revoke living tokens whose resource is gone
     #[command(subcommand)]
     Orphans(OrphansCommand),
+    /// Delete keys and retain or revoke their tokens, before an uninstallation
+    Drain(DrainArguments),
     /// Print the custom resource definitions, for `kubectl apply --server-side -f -`
     Crds {
         /// Write a file for each into this directory instead
@@ -44,6 +47,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(arguments) => return run(*arguments),
         Command::Orphans(command) => return start()?.block_on(orphans::run(command)),
+        Command::Drain(arguments) => return start()?.block_on(drain::run(arguments)),
         Command::Crds { output_dir: None } => print!("{}", resources::crds_yaml()),
         Command::Crds { output_dir: Some(directory) } => resources::write_crds(&directory)
             .with_context(|| format!("can't write the CRDs into {}", directory.display()))?,

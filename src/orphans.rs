@@ -1,13 +1,13 @@
 //! `keeptrusts-operator orphans`: lists tokens whose resource is gone, and revokes those that a person names.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client as KubeClient;
-use kube::api::{Api, ListParams, ObjectList};
+use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use serde::Serialize;
 
@@ -22,10 +22,8 @@ use crate::lifecycle::orphans::{Census, Orphan};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::TokenId;
 use crate::resources::{AccessKey, GatewayKey, Key, KeyKind};
+use crate::table::{self, Output};
 use crate::token_api::Client;
-
-/// How many objects are asked for at once.
-const PAGE: u32 = 500;
 
 /// What is done about orphans.
 #[derive(Clone, Debug, Subcommand)]
@@ -64,15 +62,6 @@ pub struct RevokeArguments {
     /// How the outcome is printed
     #[arg(long, short, default_value = "text", value_name = "FORMAT")]
     output: Output,
-}
-
-/// How something is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Lines for people.
-    Text,
-    /// A JSON array.
-    Json,
 }
 
 /// An orphan as it is printed.
@@ -161,17 +150,7 @@ fn confirm(rows: &[Row]) -> Result<()> {
             .unwrap_or_default();
         writeln!(out, "{} {}{held}", row.id, row.name)?;
     }
-    if !io::stdin().is_terminal() {
-        bail!("there is nobody to ask: add --yes to revoke without a question");
-    }
-    write!(out, "Revoke {}? Whatever uses them stops working at once. Type yes: ", count(rows.len()))?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    if answer.trim() != "yes" {
-        bail!("nothing was revoked");
-    }
-    Ok(())
+    table::confirm(&format!("Revoke {}? Whatever uses them stops working at once.", count(rows.len())))
 }
 
 fn count(tokens: usize) -> String {
@@ -179,16 +158,6 @@ fn count(tokens: usize) -> String {
 }
 
 fn print(rows: &[Row], output: Output, none: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    if output == Output::Json {
-        serde_json::to_writer_pretty(&mut out, rows)?;
-        writeln!(out)?;
-        return Ok(());
-    }
-    if rows.is_empty() {
-        writeln!(out, "{none}")?;
-        return Ok(());
-    }
     let blank = || "-".to_owned();
     let line = |row: &Row| {
         let outcome = match row.revoked {
@@ -206,16 +175,12 @@ fn print(rows: &[Row], output: Output, none: &str) -> Result<()> {
             outcome.to_owned(),
         ]
     };
-    let head = ["ID", "KIND", "PREFIX", "CREATED", "SECRET", "NAME", ""].map(ToOwned::to_owned);
-    let lines: Vec<_> = std::iter::once(head).chain(rows.iter().map(line)).collect();
-    let widths: [usize; 7] = std::array::from_fn(|column| {
-        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
-    });
-    for line in lines {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
+    table::output(output, rows, |out| {
+        if rows.is_empty() {
+            return writeln!(out, "{none}");
+        }
+        table::print(out, ["ID", "KIND", "PREFIX", "CREATED", "SECRET", "NAME", ""], rows.iter().map(line))
+    })
 }
 
 /// The tokens of both types, and everybody who accounts for them.
@@ -283,8 +248,9 @@ async fn list(tokens: &Client, installation: &Installation, kind: KeyKind) -> Re
 
 async fn residents<K: Key>(client: &KubeClient) -> Result<Vec<Resident>> {
     let keys: Api<DeserializeGuard<K>> = Api::all(client.clone());
-    let found =
-        pages(ListParams::default(), async |page| keys.list(&page).await).await.with_context(|| {
+    let found = kubernetes::pages(ListParams::default(), async |page| keys.list(&page).await)
+        .await
+        .with_context(|| {
             format!(
                 "can't list {}s in all namespaces, without which nothing can be called an orphan",
                 K::KIND.kind()
@@ -296,25 +262,8 @@ async fn residents<K: Key>(client: &KubeClient) -> Result<Vec<Resident>> {
 async fn secrets(client: &KubeClient) -> Result<Vec<ObjectMeta>> {
     let secrets: Api<Secret> = Api::all(client.clone());
     let ours = ListParams::default().labels(UID_LABEL);
-    let found = pages(ours, async |page| secrets.list_metadata(&page).await).await.context(
+    let found = kubernetes::pages(ours, async |page| secrets.list_metadata(&page).await).await.context(
         "can't list the metadata of Secrets in all namespaces, without which nothing can be called an orphan",
     )?;
     Ok(found.into_iter().map(|secret| secret.metadata).collect())
-}
-
-/// Follows a list to its end, page by page.
-async fn pages<T: Clone>(
-    wanted: ListParams,
-    list: impl AsyncFn(ListParams) -> kube::Result<ObjectList<T>>,
-) -> kube::Result<Vec<T>> {
-    let mut found = Vec::new();
-    let mut page = wanted.limit(PAGE);
-    loop {
-        let list = list(page.clone()).await?;
-        found.extend(list.items);
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(found),
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, ObjectList, Patch, PatchParams, PostParams};
 use kube::core::{PartialObjectMeta, Request};
 use kube::{Api, Client, Config, Resource};
 use serde_json::{Value, json};
@@ -27,6 +27,9 @@ const CALL: Duration = Duration::from_secs(15);
 
 /// The client library has no connect timeout of its own that is this short.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How many objects are asked for at once.
+const PAGE: u32 = 500;
 
 /// Accept only the metadata of the object as the reply.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -65,6 +68,23 @@ impl From<kube::Error> for ApiError {
             (404, _) => Self::NotFound,
             (429 | 500.., _) => Self::Unavailable(status.message),
             _ => Self::Refused(status.message),
+        }
+    }
+}
+
+/// Follows a list to its end, page by page.
+pub(crate) async fn pages<T: Clone>(
+    wanted: ListParams,
+    list: impl AsyncFn(ListParams) -> kube::Result<ObjectList<T>>,
+) -> kube::Result<Vec<T>> {
+    let mut found = Vec::new();
+    let mut page = wanted.limit(PAGE);
+    loop {
+        let list = list(page.clone()).await?;
+        found.extend(list.items);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(found),
         }
     }
 }

@@ -129,6 +129,11 @@ fn ours(key: &str) -> String {
     format!("{GROUP}/{key}")
 }
 
+/// Whether a Secret outlives its resource, and its token with it.
+pub(crate) fn is_retained(meta: &ObjectMeta) -> bool {
+    annotation(meta, key::RETAINED).is_some()
+}
+
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(&ours(key)).map(String::as_str)
 }
