@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short kstatus programs explore crds reference proof
+.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short rotations kstatus programs explore crds reference proof
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -81,6 +81,10 @@ chaos-short: ## The same in three minutes, with two operators and a seed that is
 	@$(BUILD)
 	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 20s
 
+rotations: kstatus ## Rotate a key a hundred times while its pods call, with an overlap and in place, and record who noticed; takes half an hour
+	ROTATIONS=100 PROOF=$(abspath docs/proof/rotations) $(TEST) --test integration -- load:: --test-threads 2
+	$(MAKE) --no-print-directory proof
+
 explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes an hour
 	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model
 	EXPLORE_SCHEDULES=1000000 $(TEST) --lib -- lifecycle::model::random::the_protocol
@@ -92,6 +96,6 @@ crds: ## Generate crds/ from the Rust types, and the chart's copy
 reference: ## Generate the reference part of docs/ from the code
 	cargo run --locked --quiet -- reference --output-dir docs
 
-proof: ## Generate docs/proof/README.md from the reports beside it
+proof: ## Generate the pages in docs/proof/ from the reports beside them
 	@$(BUILD)
 	target/debug/keeptrusts-chaos table

@@ -13,6 +13,7 @@ mod plan;
 mod pods;
 mod record;
 mod report;
+mod rotations;
 mod run;
 mod search;
 mod settle;
@@ -49,7 +50,7 @@ enum Command {
     Run(Box<RunArguments>),
     /// Print what a seed makes happen, and when
     Plan(PlanArguments),
-    /// Write the documentation's page from the reports beside it
+    /// Write the documentation's pages from the reports beside them
     Table {
         /// The folder of the reports
         #[arg(long, default_value = "docs/proof", value_name = "DIR")]
@@ -131,7 +132,10 @@ fn dispatch(command: Command) -> Result<bool> {
             print_plan(&arguments.recipe());
             Ok(true)
         }
-        Command::Table { proof } => table::write(&proof).map(|()| true),
+        Command::Table { proof } => {
+            table::write(&proof)?;
+            rotations::write(&proof).map(|()| true)
+        }
     }
 }
 

@@ -95,7 +95,11 @@ pub struct Suite {
     options: Options,
     tests: Vec<Test>,
     logs: Option<PathBuf>,
+    afterwards: Option<Check>,
 }
+
+/// What is checked once all tests are over.
+type Check = Box<dyn FnOnce(Arc<ControlPlane>) -> TestFuture>;
 
 /// What the tests of a run share.
 struct Shared {
@@ -141,6 +145,16 @@ impl Suite {
         self
     }
 
+    /// Checks something of the control plane once every test has passed. Of a part of them nothing is checked.
+    #[must_use]
+    pub fn afterwards<F>(mut self, check: impl FnOnce(Arc<ControlPlane>) -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        self.afterwards = Some(Box::new(move |cluster| Box::pin(check(cluster))));
+        self
+    }
+
     /// Runs the tests that the command line asks for, and stops the control plane.
     #[must_use]
     pub fn run(self) -> ExitCode {
@@ -155,13 +169,26 @@ impl Suite {
         let logs = self.logs.unwrap_or_else(|| target_dir().join("test-logs"));
         let shared = Arc::new(Shared { runtime, options: self.options, logs, cluster: OnceLock::new() });
         let trials = self.tests.into_iter().map(|test| shared.trial(test)).collect();
+        let all =
+            arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list && !arguments.ignored;
         let outcome = catch_unwind(AssertUnwindSafe(|| libtest_mimic::run(&arguments, trials)));
+        let passed = outcome.as_ref().is_ok_and(|conclusion| !conclusion.has_failed());
+        let checked = match (self.afterwards, shared.cluster.get()) {
+            (Some(check), Some(Ok(cluster))) if all && passed => {
+                shared.runtime.block_on(check(Arc::clone(cluster)))
+            }
+            _ => Ok(()),
+        };
         // A test may have left a task that holds a reference, so this doesn't wait for the last one to go.
         if let Some(Ok(cluster)) = shared.cluster.get() {
             cluster.stop();
         }
         if let Some(shared) = Arc::into_inner(shared) {
             shared.runtime.shutdown_timeout(SHUTDOWN);
+        }
+        if let Err(error) = checked {
+            eprintln!("after all tests: {error:?}");
+            return ExitCode::FAILURE;
         }
         outcome.map_or(ExitCode::FAILURE, |conclusion| conclusion.exit_code())
     }

@@ -7,15 +7,18 @@ mod adoption;
 #[path = "../crds/mod.rs"]
 mod crds;
 mod deletion;
+mod drain;
 mod drift;
 mod examples;
 mod faults;
 mod life;
+mod load;
 mod orphans;
 mod quiet;
 mod refusals;
 mod restore;
 mod revoked;
+mod rights;
 mod rotation;
 mod rules;
 mod shapes;
@@ -31,6 +34,7 @@ use keeptrusts_harness::tests;
 fn main() -> ExitCode {
     Suite::new()
         .crds(concat!(env!("CARGO_MANIFEST_DIR"), "/crds"))
+        .afterwards(rights::are_all_used_and_enough)
         .tests(tests![
             rules::every_rule_of_the_crds_holds,
             life::an_access_key_is_minted,
@@ -84,8 +88,37 @@ fn main() -> ExitCode {
             quiet::no_value_is_anywhere_but_in_the_secret,
             quiet::kstatus_reads_every_row,
         ])
+        .tests(rotations())
         .tests(what_others_do_and_how_it_ends())
         .run()
+}
+
+/// Rotations, by what is restarted and who notices.
+fn rotations() -> Vec<Test> {
+    tests![
+        rotation::an_overlap_keeps_the_old_value_alive_for_its_grace,
+        rotation::so_does_a_gateway_keys,
+        rotation::a_second_one_amidst_an_overlap,
+        rotation::one_in_place_ends_an_overlap,
+        rotation::at_once_means_at_once_and_once,
+        rotation::so_it_does_for_a_gateway_key,
+        rotation::the_history_tells_who_and_why,
+        workloads::the_old_value_lives_until_its_workload_runs_on_the_new_one,
+        workloads::workloads_of_every_kind_are_restarted_once,
+        workloads::keys_that_change_together_restart_a_workload_once,
+        workloads::a_kill_amidst_a_rollout_restarts_nothing_twice,
+        workloads::what_cannot_roll_out_is_said_and_the_old_value_kept,
+        workloads::without_the_right_nothing_is_touched_and_the_chart_is_named,
+        workloads::gitops_tools_do_not_undo_a_restart,
+        workloads::what_uses_the_secret_is_found_and_restarted,
+        load::nobody_notices_rotations_that_overlap,
+        load::a_rotation_in_place_is_noticed,
+        examples::an_application_that_rereads_its_key_loses_no_request,
+        rotation::a_schedule_rotates_by_itself,
+        rotation::so_does_a_gateway_keys_in_place,
+        rotation::a_window_holds_a_schedule_back_and_nothing_else,
+        rotation::a_schedule_that_makes_no_sense_names_its_field,
+    ]
 }
 
 /// Drift, restore, adoption, `state: Revoked`, deletion.
@@ -141,28 +174,6 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         adoption::a_corrected_id_is_free_for_others,
         adoption::an_adopted_token_whose_id_changes,
         adoption::permission_is_by_namespace,
-        rotation::an_overlap_keeps_the_old_value_alive_for_its_grace,
-        rotation::so_does_a_gateway_keys,
-        rotation::a_second_one_amidst_an_overlap,
-        rotation::one_in_place_ends_an_overlap,
-        rotation::at_once_means_at_once_and_once,
-        rotation::so_it_does_for_a_gateway_key,
-        rotation::the_history_tells_who_and_why,
-        workloads::the_old_value_lives_until_its_workload_runs_on_the_new_one,
-        workloads::workloads_of_every_kind_are_restarted_once,
-        workloads::keys_that_change_together_restart_a_workload_once,
-        workloads::a_kill_amidst_a_rollout_restarts_nothing_twice,
-        workloads::what_cannot_roll_out_is_said_and_the_old_value_kept,
-        workloads::without_the_right_nothing_is_touched_and_the_chart_is_named,
-        workloads::gitops_tools_do_not_undo_a_restart,
-        workloads::what_uses_the_secret_is_found_and_restarted,
-        workloads::nobody_notices_rotations_that_overlap,
-        workloads::a_rotation_in_place_is_noticed,
-        examples::an_application_that_rereads_its_key_loses_no_request,
-        rotation::a_schedule_rotates_by_itself,
-        rotation::so_does_a_gateway_keys_in_place,
-        rotation::a_window_holds_a_schedule_back_and_nothing_else,
-        rotation::a_schedule_that_makes_no_sense_names_its_field,
         revoked::every_token_dies_and_the_resource_stays,
         revoked::so_does_a_gateways,
         revoked::so_do_the_superseded_ones,
@@ -175,6 +186,9 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         revoked::an_api_that_is_down_is_waited_for,
         revoked::a_restart_finishes_it,
         revoked::a_forged_mark_makes_no_token,
+        drain::tokens_are_retained_with_their_secrets,
+        drain::tokens_are_revoked_whatever_the_keys_say,
+        drain::an_operator_that_is_away_is_said_and_waited_for,
         deletion::an_api_that_is_down_is_waited_for,
         deletion::a_refused_credential_is_waited_for,
         deletion::an_operator_that_is_away_is_waited_for,

@@ -1,26 +1,22 @@
 //! Workloads that are restarted after a rotation, and what waits for them.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, Secret};
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Kubelet, eventually, stays};
 use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key, KeyStatus};
+use kube::Resource;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::world::{SOON, Setup, World, condition, ready_since};
 
-const KEY: &str = "checkout";
-const SECRET: &str = "checkout-keeptrusts";
+pub(super) const KEY: &str = "checkout";
+pub(super) const SECRET: &str = "checkout-keeptrusts";
 
 /// A world whose operator may restart workloads, and what runs their pods.
 async fn start(cx: Context) -> Result<(World, Kubelet)> {
@@ -52,7 +48,7 @@ fn manifest(kind: &str, name: &str) -> Value {
     json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
-async fn make<W>(world: &World, kind: &str, name: &str) -> Result<W>
+pub(super) async fn make<W>(world: &World, kind: &str, name: &str) -> Result<W>
 where
     W: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -75,7 +71,7 @@ async fn key<K: Key>(world: &World, name: &str, secret: &str, workloads: &Value)
     world.at_rest::<K>(name).await
 }
 
-fn listed(refs: &[(&str, &str)]) -> Value {
+pub(super) fn listed(refs: &[(&str, &str)]) -> Value {
     let refs: Vec<_> = refs.iter().map(|(kind, name)| json!({"kind": kind, "name": name})).collect();
     json!({"restart": "Listed", "refs": refs})
 }
@@ -107,7 +103,7 @@ async fn held_up<K: Key>(world: &World, name: &str, told: &str) -> Result<()> {
 }
 
 /// Rolled out after a change that `before` didn't know.
-async fn rolled_out(world: &World, name: &str, before: i64) -> Result<Deployment> {
+pub(super) async fn rolled_out(world: &World, name: &str, before: i64) -> Result<Deployment> {
     eventually(SOON, &format!("{name} is rolled out"), async || {
         let deployment: Deployment = world.cx.namespace.api().get(name).await?;
         let generation = deployment.metadata.generation.unwrap_or_default();
@@ -320,107 +316,6 @@ pub(crate) async fn gitops_tools_do_not_undo_a_restart(cx: Context) -> Result<()
         }
         assert_eq!(changes::<Deployment>(&world, name).await?, 1, "{name}");
     }
-    Ok(())
-}
-
-/// How many calls clients made, and how many of them were refused.
-#[derive(Default)]
-struct Calls {
-    all: AtomicUsize,
-    refused: AtomicUsize,
-    /// Calls that a client made with the value that it has now, by pod.
-    lately: Mutex<BTreeMap<String, usize>>,
-}
-
-/// A client in each pod, which takes the value when its pod starts and calls twenty times a second with it until its pod ends.
-async fn clients(world: &World) -> Result<(Arc<Calls>, Kubelet)> {
-    const PACE: Duration = Duration::from_millis(50);
-    let calls = Arc::new(Calls::default());
-    let counted = Arc::clone(&calls);
-    let (secrets, url) = (world.secrets(), format!("{}/v1/whoami", world.emulator.url()));
-    let http = reqwest::Client::builder().build()?;
-    let container = move |pod: &Pod| {
-        // The operator's own Deployment is in the namespace as well.
-        if pod.labels().get("app").is_none_or(|app| app != "checkout") {
-            return tokio::spawn(async {});
-        }
-        let (secrets, url, http, calls) = (secrets.clone(), url.clone(), http.clone(), Arc::clone(&counted));
-        let pod = pod.name_any();
-        tokio::spawn(async move {
-            // A container waits for its Secret to be there.
-            let value = loop {
-                let secret: Option<Secret> = secrets.get_opt(SECRET).await.ok().flatten();
-                let value = secret.and_then(|secret| secret.data?.get("api-key").cloned());
-                match value.and_then(|value| String::from_utf8(value.0).ok()) {
-                    Some(value) => break value,
-                    None => tokio::time::sleep(PACE).await,
-                }
-            };
-            loop {
-                let answer = http.get(&url).bearer_auth(&value).send().await;
-                calls.all.fetch_add(1, Ordering::Relaxed);
-                if answer.is_ok_and(|answer| answer.status().is_success()) {
-                    *calls.lately.lock().unwrap().entry(pod.clone()).or_default() += 1;
-                } else {
-                    calls.refused.fetch_add(1, Ordering::Relaxed);
-                }
-                tokio::time::sleep(PACE).await;
-            }
-        })
-    };
-    let kubelet = Kubelet::running(world.cx.client(), world.cx.namespace.name(), Box::new(container)).await?;
-    Ok((calls, kubelet))
-}
-
-/// Rotations in a row of a key whose Deployment has clients in its pods; the operator is killed amidst each of them.
-async fn rotate_under_load(world: &mut World, strategy: &str, rotations: i64) -> Result<(usize, usize)> {
-    let (calls, _kubelet) = clients(world).await?;
-    let spec = json!({
-        "secret": {"name": SECRET},
-        "rotation": {"strategy": strategy, "grace": "1s"},
-        "workloads": listed(&[("Deployment", "checkout")]),
-    });
-    world.create::<AccessKey>(KEY, spec).await?;
-    world.at_rest::<AccessKey>(KEY).await?;
-    make::<Deployment>(world, "Deployment", "checkout").await?;
-    rolled_out(world, "checkout", 0).await?;
-    for rotation in 1..=rotations {
-        world.change::<AccessKey>(KEY, json!({"rotation": {"generation": rotation}})).await?;
-        // At another moment of it each time.
-        tokio::time::sleep(Duration::from_millis(u64::try_from(rotation)? * 437 % 4_000)).await;
-        world.restart().await?;
-        let done = |_: &AccessKey, status: &KeyStatus| {
-            status.observed_rotation_generation == Some(rotation)
-                && status.operation.is_none()
-                && status.rollout.is_none()
-                && status.superseded.is_empty()
-        };
-        world.until::<AccessKey>(KEY, "has rotated", done).await?;
-        // Both pods that there are now have called with the value that they have.
-        calls.lately.lock().unwrap().clear();
-        eventually(SOON, "both clients call", async || {
-            let lately = calls.lately.lock().unwrap().values().filter(|calls| **calls > 1).count();
-            ensure!(lately == 2, "{lately} of 2");
-            Ok(())
-        })
-        .await?;
-    }
-    Ok((calls.all.load(Ordering::Relaxed), calls.refused.load(Ordering::Relaxed)))
-}
-
-pub(crate) async fn nobody_notices_rotations_that_overlap(cx: Context) -> Result<()> {
-    let mut world = Setup::new().values(&json!({"restartWorkloads": true})).start(cx).await?;
-    let (all, refused) = rotate_under_load(&mut world, "Overlap", 10).await?;
-    ensure!(refused == 0, "{refused} of {all} calls were refused");
-    ensure!(all > 1_000, "{all} calls prove little");
-    Ok(())
-}
-
-/// What the documentation says of rotations in place is so: whoever took the value into its environment is refused until its pod is new.
-pub(crate) async fn a_rotation_in_place_is_noticed(cx: Context) -> Result<()> {
-    let mut world = Setup::new().values(&json!({"restartWorkloads": true})).start(cx).await?;
-    let (all, refused) = rotate_under_load(&mut world, "InPlace", 2).await?;
-    ensure!(refused > 0, "none of {all} calls was refused");
     Ok(())
 }
 

@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use keeptrusts_emulator::{Emulator, Options, Token};
-use keeptrusts_harness::proxy::tokens;
+use keeptrusts_harness::proxy::{kubernetes_status, steps, tokens};
 use keeptrusts_harness::suite::Context;
-use keeptrusts_harness::{Chart, ChartOptions, Launch, Operator, Proxy, Upstream, eventually};
+use keeptrusts_harness::{Chart, ChartOptions, Launch, Operator, Proxy, Rule, Upstream, eventually};
 use keeptrusts_operator::resources::{Key, KeyStatus};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ impl Setup {
     pub(crate) async fn start_in(self, cx: Context, place: &str) -> Result<World> {
         let emulator = Emulator::start(self.options).await?;
         let tokens = Proxy::start(Upstream::http(emulator.url())).await?;
-        let kubernetes = Proxy::start(Upstream::kubernetes(&cx.cluster)).await?;
+        let kubernetes = start_proxy(&cx).await?;
         let name = cx.namespace.name();
         let mut values = json!({
             "crds": {"install": false},
@@ -103,6 +103,15 @@ impl Setup {
         let operator = start_operator(&cx, &chart, &kubernetes).await?;
         Ok(World { place: place.to_owned(), cx, emulator, kubernetes, tokens, chart, values, operator })
     }
+}
+
+/// What stands between an operator and the API server. Nothing in RBAC keeps whoever may list Secrets from their data: here no operator
+/// gets a list of them but as metadata.
+pub(crate) async fn start_proxy(cx: &Context) -> Result<Proxy> {
+    let proxy = Proxy::start(Upstream::kubernetes(&cx.cluster)).await?;
+    let refusal = kubernetes_status(403, "Forbidden", "Secrets are listed as metadata only");
+    proxy.add(Rule::on(steps::secrets_listed_whole()).always().answer(403, refusal));
+    Ok(proxy)
 }
 
 /// Starts the operator of a chart that was applied, and waits until it is ready.

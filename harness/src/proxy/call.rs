@@ -24,6 +24,8 @@ pub struct Call {
     pub path: String,
     /// What follows the question mark, or nothing.
     pub query: String,
+    /// The form of answer that was asked for (`Accept`), or nothing.
+    pub accept: String,
     /// The body as JSON, or null. Of a Secret's data it has the keys and not the values.
     pub body: Value,
     /// When it had arrived with its body.
@@ -53,6 +55,12 @@ impl Call {
             method: parts.method.as_str().to_owned(),
             path,
             query: parts.uri.query().unwrap_or_default().to_owned(),
+            accept: parts
+                .headers
+                .get(http::header::ACCEPT)
+                .and_then(|accept| accept.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
             body,
             started: Instant::now(),
             forwarded: false,

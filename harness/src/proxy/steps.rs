@@ -98,6 +98,14 @@ pub fn any_secret() -> Match {
     Match::new("any write of a Secret", |call| secret_path(call).is_some()).and(write())
 }
 
+/// Secrets are listed or watched with their data.
+#[must_use]
+pub fn secrets_listed_whole() -> Match {
+    Match::method("GET").and(Match::new("a list of Secrets with their data", |call| {
+        call.segments().last() == Some(&"secrets") && !call.accept.contains("as=PartialObjectMetadata")
+    }))
+}
+
 /// An event is written.
 #[must_use]
 pub fn event() -> Match {
