@@ -136,6 +136,8 @@ impl Folder {
             .arg("--leader-elect=false")
             // No node's kubelet tells how it is, and none is to be called lost.
             .arg("--controllers=*,-node-lifecycle-controller,-taint-eviction-controller")
+            // Each controller by its own name and with its own rights, as in a real cluster: admission policies tell them apart.
+            .arg("--use-service-account-credentials=true")
             // Nobody asks it for anything, and a second control plane would want the same port.
             .arg("--secure-port=0")
             // Its default of 20 a second is for clusters that share it; a test would wait for the garbage collector.
