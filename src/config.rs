@@ -55,6 +55,11 @@ pub struct ConnectionArguments {
     /// never change
     #[arg(long, env = "KEEPTRUSTS_INSTANCE", default_value = "default", value_name = "NAME")]
     pub instance: String,
+
+    /// Uid of the cluster's namespace kube-system, which is part of every token's name. Default: it is read, which needs the
+    /// right to. Never another cluster's: each operator would take the other's tokens for orphans of its own
+    #[arg(long, env = "KEEPTRUSTS_CLUSTER_UID", value_name = "UID", value_parser = cluster_uid)]
+    pub cluster_uid: Option<String>,
 }
 
 /// How the operator is run.
@@ -146,11 +151,42 @@ impl ConnectionArguments {
     }
 }
 
+/// A uid as Kubernetes writes it. Anything else, say a cluster's name, may well be given twice.
+fn cluster_uid(text: &str) -> Result<String, String> {
+    let groups: Vec<_> = text.split('-').collect();
+    let hexadecimal = |group: &&str| group.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(hexadecimal) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a uid: kubectl get namespace kube-system -o jsonpath={.metadata.uid}".to_owned())
+    }
+}
+
 fn name_length(text: &str) -> Result<usize, String> {
     let length = text.parse().map_err(|_| "must be a number".to_owned())?;
     if (MIN_NAME_LENGTH..=MAX_NAME_LENGTH).contains(&length) {
         Ok(length)
     } else {
         Err(format!("must be from {MIN_NAME_LENGTH} to {MAX_NAME_LENGTH}: the tag in a name is never cut"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_named_by_a_uid_and_by_nothing_else() {
+        let uid = "7d3c1b0a-5a2e-4f0e-9c3e-0a1b2c3d4e5f";
+        assert_eq!(cluster_uid(uid).unwrap(), uid);
+        for wrong in [
+            "",
+            "prod",
+            "7d3c1b0a",
+            "7D3C1B0A-5a2e-4f0e-9c3e-0a1b2c3d4e5f",
+            "7d3c1b0a5a2e4f0e9c3e0a1b2c3d4e5f",
+        ] {
+            assert!(cluster_uid(wrong).is_err(), "{wrong}");
+        }
     }
 }

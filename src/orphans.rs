@@ -195,7 +195,10 @@ impl Survey {
     async fn take(connection: &ConnectionArguments) -> Result<Self> {
         let tokens = Client::new(&connection.settings())?;
         let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
-        let uid = kubernetes::cluster_uid(&client).await.context("can't read the namespace kube-system")?;
+        let uid = match &connection.cluster_uid {
+            Some(uid) => uid.clone(),
+            None => kubernetes::cluster_uid(&client).await.context("can't read the namespace kube-system")?,
+        };
         let installation = Installation::new(&uid, &connection.instance);
         let access = list(&tokens, &installation, KeyKind::Access).await?;
         let gateway = list(&tokens, &installation, KeyKind::Gateway).await?;

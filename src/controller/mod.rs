@@ -51,7 +51,11 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     let health = Health::default();
     let serving = health.clone().serve(arguments.health_address, stop.clone()).await?;
 
-    let Some(uid) = cluster_uid(&client, &stop).await else { return Ok(()) };
+    let uid = match &arguments.connection.cluster_uid {
+        Some(uid) => Some(uid.clone()),
+        None => cluster_uid(&client, &stop).await,
+    };
+    let Some(uid) = uid else { return Ok(()) };
     let installation = Installation::new(&uid, &arguments.connection.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
