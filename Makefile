@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short rotations kstatus programs explore crds reference proof
+.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short rotations kstatus programs explore crds chart-docs reference proof
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -57,7 +57,7 @@ kstatus: ## Build what tells how kstatus reads a resource
 harness: ## Try the harness itself on a real control plane
 	$(TEST) --test smoke
 
-chart: ## Lint and render the chart
+chart: ## Lint and render the chart, and run its tests; the first run builds what that needs
 	@$(BUILD)
 	@HELM=$$($(CLUSTER) binaries | sed -n 's/^helm\t//p') tools/chart-check
 
@@ -91,7 +91,11 @@ explore: ## Explore the core within wider bounds than `make test` does, and a mi
 
 crds: ## Generate crds/ from the Rust types, and the chart's copy
 	cargo run --locked --quiet -- crds --output-dir crds
-	tools/chart-check --update
+	cp crds/*.yaml charts/keeptrusts-operator/files/crds/
+
+chart-docs: ## Generate the chart's README from its values.yaml
+	@$(BUILD)
+	@HELM=$$($(CLUSTER) binaries | sed -n 's/^helm\t//p') tools/chart-check --update
 
 reference: ## Generate the reference part of docs/ from the code
 	cargo run --locked --quiet -- reference --output-dir docs

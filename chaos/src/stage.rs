@@ -134,7 +134,7 @@ async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, r
     )?;
     Api::namespaced(client.clone(), SYSTEM).create(&PostParams::default(), &credential).await?;
     let values = json!({
-        "crds": {"install": false},
+        "crds": {"enabled": false},
         "instance": INSTANCE,
         "inventoryPeriod": INVENTORY_PERIOD,
         "restartWorkloads": true,

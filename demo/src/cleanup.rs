@@ -93,7 +93,7 @@ async fn clean_the_cluster(stage: &mut Stage, mut operator: Option<Operator>) ->
             Ok(true) => {}
             Ok(false) => {
                 let told = "The CRDs that the demo installed stay: somebody has made keys since. A later helm install of the chart takes \
-                            them over with --take-ownership, or leaves them with --set crds.install=false.";
+                            them over with --take-ownership, or leaves them with --set crds.enabled=false.";
                 // It carries on by now.
                 stage.narrator.tell(told).ok();
             }

@@ -156,7 +156,7 @@ async fn install(stage: &mut Stage) -> Result<()> {
         words.extend(["--set", &watch, "--set", NO_IMAGE]);
         if has_crds(stage).await? {
             stage.narrator.tell("The cluster has the CRDs already; the demo uses them and leaves them.")?;
-            words.extend(["--set", "crds.install=false"]);
+            words.extend(["--set", "crds.enabled=false"]);
         } else {
             stage.made.crds = true;
         }

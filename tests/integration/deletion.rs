@@ -114,7 +114,7 @@ pub(crate) async fn a_namespace_waits_with_everything_in_it(cx: Context) -> Resu
     let namespaces: Api<Namespace> = Api::all(cx.client());
     let namespace = serde_json::from_value(json!({"metadata": {"name": other}}))?;
     namespaces.create(&PostParams::default(), &namespace).await?;
-    let world = Setup::new().start_in(cx, &other).await?;
+    let world = Setup::new().values(&json!({"rbac": {"clusterWideKeys": true}})).start_in(cx, &other).await?;
     for key in KEYS {
         world.create::<AccessKey>(key, json!({})).await?;
         world.create::<GatewayKey>(key, json!({"secret": {"name": format!("{key}-gateway")}})).await?;

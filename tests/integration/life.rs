@@ -331,12 +331,13 @@ pub(crate) async fn a_retained_token_outlives_its_resource(cx: Context) -> Resul
 }
 
 pub(crate) async fn a_namespace_takes_its_tokens_with_it(cx: Context) -> Result<()> {
-    // The operator's own namespace is another one, or it would lose its rights before its work is done.
+    // The operator's own namespace is another one, and its rights to keys are the cluster's, or it would lose them before its work is
+    // done.
     let other = format!("{}-tenant", cx.namespace.name());
     let namespaces: Api<Namespace> = Api::all(cx.client());
     let namespace = serde_json::from_value(json!({"metadata": {"name": other}}))?;
     namespaces.create(&kube::api::PostParams::default(), &namespace).await?;
-    let world = Setup::new().start_in(cx, &other).await?;
+    let world = Setup::new().values(&json!({"rbac": {"clusterWideKeys": true}})).start_in(cx, &other).await?;
     world.create::<AccessKey>("checkout", json!({})).await?;
     world.create::<GatewayKey>("runtime", json!({})).await?;
     world.at_rest::<AccessKey>("checkout").await?;

@@ -21,6 +21,7 @@ mod revoked;
 mod rights;
 mod rotation;
 mod rules;
+mod scopes;
 mod shapes;
 mod stopping;
 mod workloads;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
             life::deletion_revokes_in_the_foreground,
             life::a_retained_token_outlives_its_resource,
             life::a_namespace_takes_its_tokens_with_it,
+            scopes::roles_alone_are_enough,
             faults::during_a_mint,
             faults::during_the_mint_of_a_gateway_key,
             faults::during_a_rotation,

@@ -79,7 +79,7 @@ impl Setup {
         let kubernetes = start_proxy(&cx).await?;
         let name = cx.namespace.name();
         let mut values = json!({
-            "crds": {"install": false},
+            "crds": {"enabled": false},
             "watchNamespaces": [place],
             "instance": name,
             "inventoryPeriod": "2s",

@@ -45,7 +45,7 @@ app.kubernetes.io/part-of: keeptrusts-operator
 {{ include "keeptrusts-operator.fullname" . }}-emulator
 {{- end -}}
 
-{{/* The Secret with the operator's own API token. */}}
+{{/* The Secret with the operator's own API token; nothing where a file is mounted by something else. */}}
 {{- define "keeptrusts-operator.credentialSecret" -}}
 {{- if .Values.emulator.enabled -}}
 {{ include "keeptrusts-operator.emulatorName" . }}
@@ -68,14 +68,16 @@ app.kubernetes.io/part-of: keeptrusts-operator
 {{- define "keeptrusts-operator.check" -}}
 {{- $api := .Values.api -}}
 {{- if .Values.emulator.enabled -}}
-{{- if or $api.url $api.credential.secretName -}}
-{{- fail "emulator.enabled puts an emulator in the place of the token API: leave out api.url and api.credential.secretName, or set emulator.enabled=false to use a real token API." -}}
+{{- if or $api.url $api.credential.secretName $api.credential.file -}}
+{{- fail "emulator.enabled puts an emulator in the place of the token API: leave out api.url and api.credential, or set emulator.enabled=false to use a real token API." -}}
 {{- end -}}
 {{- if or $api.ca.secretName $api.ca.configMapName -}}
 {{- fail "The emulator speaks plain HTTP: leave out api.ca, or set emulator.enabled=false." -}}
 {{- end -}}
-{{- else if not $api.credential.secretName -}}
-{{- fail (printf "\n\napi.credential.secretName is missing: the Secret with the operator's own Keeptrusts API token. Make it from a file, so that the token isn't in your shell's history:\n\n  kubectl create secret generic keeptrusts-operator-credential --namespace %s --from-file=%s=FILE\n\nthen set api.credential.secretName=keeptrusts-operator-credential. Without an account, emulator.enabled=true tries the operator with an emulator.\n" .Release.Namespace $api.credential.secretKey) -}}
+{{- else if and $api.credential.secretName $api.credential.file -}}
+{{- fail "api.credential.secretName and api.credential.file are both set: keep the one that holds the operator's own API token." -}}
+{{- else if not (or $api.credential.secretName $api.credential.file) -}}
+{{- fail (printf "\n\napi.credential.secretName is missing: the Secret with the operator's own Keeptrusts API token. Make it from a file, so that the token isn't in your shell's history:\n\n  kubectl create secret generic keeptrusts-operator-credential --namespace %s --from-file=%s=FILE\n\nthen set api.credential.secretName=keeptrusts-operator-credential. Where something else mounts it, set api.credential.file to its path. Without an account, emulator.enabled=true tries the operator with an emulator.\n" .Release.Namespace $api.credential.secretKey) -}}
 {{- end -}}
 {{- if and $api.ca.secretName $api.ca.configMapName -}}
 {{- fail "api.ca.secretName and api.ca.configMapName are both set: keep the one that holds the certificates." -}}
