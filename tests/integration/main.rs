@@ -14,6 +14,7 @@ mod faults;
 mod life;
 mod load;
 mod orphans;
+mod policies;
 mod quiet;
 mod refusals;
 mod restore;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             life::a_retained_token_outlives_its_resource,
             life::a_namespace_takes_its_tokens_with_it,
             scopes::roles_alone_are_enough,
+            policies::they_are_not_in_the_operators_way,
             faults::during_a_mint,
             faults::during_the_mint_of_a_gateway_key,
             faults::during_a_rotation,
