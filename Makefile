@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short rotations kstatus programs explore crds chart-docs reference proof
+.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples programs explore crds chart-docs reference proof
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -30,6 +30,7 @@ test: ## Run everything that decides whether a change is good, with a time for e
 	@tools/timed harness $(MAKE) --no-print-directory harness
 	@tools/timed chart $(MAKE) --no-print-directory chart
 	@tools/timed chart-in-cluster $(MAKE) --no-print-directory chart-in-cluster
+	@tools/timed examples $(MAKE) --no-print-directory examples
 	@tools/timed integration $(MAKE) --no-print-directory integration
 	@tools/timed chaos $(MAKE) --no-print-directory chaos-short
 	@tools/timed demo $(MAKE) --no-print-directory demo </dev/null
@@ -54,6 +55,10 @@ programs: ## Find or build the control plane's programs
 kstatus: ## Build what tells how kstatus reads a resource
 	cd tests/kstatus && CGO_ENABLED=0 go build -trimpath -o ../../target/kstatus . && go vet . && go test .
 
+# Without -trimpath, so that the tests take the same packages: they are many, and take minutes to compile once.
+argocd: ## Build what tells what Argo CD makes of a resource, from Argo CD's own code
+	cd tests/gitops && CGO_ENABLED=0 go build -o ../../target/argocd . && CGO_ENABLED=0 go vet . && CGO_ENABLED=0 go test .
+
 harness: ## Try the harness itself on a real control plane
 	$(TEST) --test smoke
 
@@ -65,7 +70,11 @@ chart-in-cluster: ## Install, upgrade and uninstall the chart by helm on a real 
 	@$(BUILD)
 	@tools/in-cluster $(CLUSTER) tools/chart-cluster-check
 
-integration: kstatus ## Run the built operator on a real control plane against the emulator
+examples: ## Apply every example as a dry run to a real control plane, with the CRDs of other projects
+	@$(BUILD)
+	@tools/in-cluster $(CLUSTER) tools/examples-check
+
+integration: kstatus argocd ## Run the built operator on a real control plane against the emulator
 	$(TEST) --test integration -- --test-threads 4
 
 # What `make chaos` is given: DURATION=1h OPERATORS=2 KEYS=20 SEED=42 PROOF=docs/proof, and any other flag in CHAOS.
