@@ -1,13 +1,15 @@
-//! The examples that are programs.
+//! The examples that are programs, and whether those that are manifests fit together.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use keeptrusts_harness::suite::Context;
-use keeptrusts_operator::resources::AccessKey;
-use serde_json::json;
+use keeptrusts_operator::resources::{AccessKey, GatewayKey};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 
@@ -66,5 +68,91 @@ pub(crate) async fn an_application_that_rereads_its_key_loses_no_request(cx: Con
         until(&mut lines, AGAIN).await?;
     }
     ensure!(until(&mut lines, "ok").await? == 0, "once for each rotation");
+    Ok(())
+}
+
+/// What refers to a Secret, and to one of its data keys if it says which.
+#[derive(Debug)]
+pub(crate) struct Reference {
+    pub(crate) secret: String,
+    pub(crate) key: Option<String>,
+}
+
+impl Reference {
+    /// Checks that it refers to a Secret of this name that has these data.
+    pub(crate) fn is_there(&self, name: &str, data: &BTreeMap<String, String>) -> Result<()> {
+        ensure!(self.secret == name, "{self:?} isn't {name}");
+        ensure!(self.key.as_ref().is_none_or(|key| data.contains_key(key)), "{self:?} isn't in the Secret");
+        Ok(())
+    }
+}
+
+/// The documents of a YAML file.
+pub(crate) fn documents(text: &str) -> Result<Vec<Value>> {
+    serde_yaml::Deserializer::from_str(text).map(|it| Ok(Value::deserialize(it)?)).collect()
+}
+
+/// Every Secret that something refers to: the fields of pods and of a `PushSecret`, Reloader's annotation, the values of the
+/// gateway's chart.
+pub(crate) fn refers_to(value: &Value) -> Vec<Reference> {
+    let text = |it: &Value| it.as_str().map(ToOwned::to_owned);
+    let mut found = Vec::new();
+    let mut refer = |secret: &Value, key: &Value| {
+        found.extend(text(secret).map(|secret| Reference { secret, key: text(key) }));
+    };
+    refer(&value["secretKeyRef"]["name"], &value["secretKeyRef"]["key"]);
+    refer(&value["secretRef"]["name"], &Value::Null);
+    refer(&value["secret"]["secretName"], &Value::Null);
+    for item in value["secret"]["items"].as_array().into_iter().flatten() {
+        refer(&value["secret"]["secretName"], &item["key"]);
+    }
+    for pushed in value["data"].as_array().into_iter().flatten() {
+        refer(&value["selector"]["secret"]["name"], &pushed["match"]["secretKey"]);
+    }
+    refer(&value["annotations"]["secret.reloader.stakater.com/reload"], &Value::Null);
+    refer(&value["secrets"]["apiKeySecretName"], &value["secrets"]["apiKeySecretKey"]);
+    match value {
+        Value::Object(fields) => found.extend(fields.values().flat_map(refers_to)),
+        Value::Array(items) => found.extend(items.iter().flat_map(refers_to)),
+        _ => {}
+    }
+    found
+}
+
+/// The files of a folder of examples.
+fn manifests(folder: &str) -> Result<Vec<PathBuf>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(folder);
+    let files = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "yaml")).collect())
+}
+
+/// Every key of the examples is made, and whatever the examples refer to is in one of their Secrets.
+pub(crate) async fn what_examples_refer_to_is_there(cx: Context) -> Result<()> {
+    let world = World::start(cx).await?;
+    let mut references = Vec::new();
+    for file in [manifests("")?, manifests("external-secrets")?, manifests("gateway-chart")?].concat() {
+        for object in documents(&std::fs::read_to_string(&file)?)? {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            match object["kind"].as_str() {
+                Some("AccessKey") => {
+                    world.create::<AccessKey>(name, object["spec"].clone()).await?;
+                    world.at_rest::<AccessKey>(name).await?;
+                }
+                Some("GatewayKey") => {
+                    world.create::<GatewayKey>(name, object["spec"].clone()).await?;
+                    world.at_rest::<GatewayKey>(name).await?;
+                }
+                _ => references.push((file.clone(), refers_to(&object))),
+            }
+        }
+    }
+    assert!(references.len() >= 6, "{references:?}");
+    for (file, references) in references {
+        ensure!(!references.is_empty(), "{} refers to no Secret", file.display());
+        for reference in references {
+            let data = world.data(&reference.secret).await.with_context(|| file.display().to_string())?;
+            reference.is_there(&reference.secret, &data).with_context(|| file.display().to_string())?;
+        }
+    }
     Ok(())
 }

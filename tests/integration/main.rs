@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adoption;
+mod argo;
 #[path = "../crds/mod.rs"]
 mod crds;
 mod deletion;
@@ -11,6 +12,7 @@ mod drain;
 mod drift;
 mod examples;
 mod faults;
+mod gitops;
 mod life;
 mod load;
 mod orphans;
@@ -118,6 +120,13 @@ fn rotations() -> Vec<Test> {
         load::nobody_notices_rotations_that_overlap,
         load::a_rotation_in_place_is_noticed,
         examples::an_application_that_rereads_its_key_loses_no_request,
+        examples::what_examples_refer_to_is_there,
+        gitops::a_server_side_apply_ten_times_over_changes_nothing,
+        gitops::nor_does_a_client_side_one,
+        gitops::force_alone_revokes_for_a_typo,
+        gitops::argo_cds_actions_leave_a_key_in_sync,
+        gitops::what_git_says_is_put_back_without_a_rotation,
+        gitops::kustomize_renames_what_refers_to_a_key,
         rotation::a_schedule_rotates_by_itself,
         rotation::so_does_a_gateway_keys_in_place,
         rotation::a_window_holds_a_schedule_back_and_nothing_else,

@@ -12,8 +12,9 @@ use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{Match, Rule, eventually, stays};
 use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
 use kube::api::{Api, DeleteParams, ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::argo;
 use crate::world::{SOON, Setup, World};
 
 /// What the operator asked of the API server about single objects, events apart; in words, in order.
@@ -178,32 +179,33 @@ pub(crate) async fn no_value_is_anywhere_but_in_the_secret(cx: Context) -> Resul
     Ok(())
 }
 
-/// What the real kstatus says of each resource.
-fn kstatus<K: Key>(keys: &[K]) -> Result<Vec<String>> {
+/// What the real kstatus says of a resource.
+fn kstatus(object: &Value) -> Result<String> {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/kstatus");
-    let mut input = String::new();
-    for key in keys {
-        let mut object = serde_json::to_value(key)?;
-        object["apiVersion"] = json!(K::api_version(&()));
-        object["kind"] = json!(K::kind(&()));
-        input.push_str(&object.to_string());
-        input.push('\n');
-    }
     let mut child = Command::new(program)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("{program} isn't built: run `make kstatus`"))?;
-    std::io::Write::write_all(&mut child.stdin.take().context("no input")?, input.as_bytes())?;
+    std::io::Write::write_all(&mut child.stdin.take().context("no input")?, object.to_string().as_bytes())?;
     let output = child.wait_with_output()?;
     let text = String::from_utf8(output.stdout)?;
-    Ok(text.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect())
+    Ok(text.split('\t').next().unwrap_or_default().to_owned())
 }
 
+/// What kstatus reads, and the same as Argo CD says it.
 async fn reads<K: Key>(world: &World, name: &str, expected: &str) -> Result<()> {
     let key = world.keys::<K>().get(name).await?;
-    let read = kstatus(std::slice::from_ref(&key))?;
-    ensure!(read == [expected], "{name} is {read:?}, not {expected}: {:?}", key.status());
+    let object = argo::object(&key)?;
+    let read = kstatus(&object)?;
+    ensure!(read == expected, "{name} is {read:?}, not {expected}: {:?}", key.status());
+    let health = match expected {
+        "Current" => "Healthy",
+        "Failed" => "Degraded",
+        _ => "Progressing",
+    };
+    let read = argo::health(&object)?;
+    ensure!(read == health, "{name} is {read} to Argo CD, not {health}: {:?}", key.status());
     Ok(())
 }
 
