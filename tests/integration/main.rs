@@ -96,6 +96,7 @@ fn main() -> ExitCode {
         ])
         .tests(rotations())
         .tests(what_others_do_and_how_it_ends())
+        .tests(what_users_copy())
         .run()
 }
 
@@ -119,14 +120,6 @@ fn rotations() -> Vec<Test> {
         workloads::what_uses_the_secret_is_found_and_restarted,
         load::nobody_notices_rotations_that_overlap,
         load::a_rotation_in_place_is_noticed,
-        examples::an_application_that_rereads_its_key_loses_no_request,
-        examples::what_examples_refer_to_is_there,
-        gitops::a_server_side_apply_ten_times_over_changes_nothing,
-        gitops::nor_does_a_client_side_one,
-        gitops::force_alone_revokes_for_a_typo,
-        gitops::argo_cds_actions_leave_a_key_in_sync,
-        gitops::what_git_says_is_put_back_without_a_rotation,
-        gitops::kustomize_renames_what_refers_to_a_key,
         rotation::a_schedule_rotates_by_itself,
         rotation::so_does_a_gateway_keys_in_place,
         rotation::a_window_holds_a_schedule_back_and_nothing_else,
@@ -214,5 +207,19 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         deletion::an_empty_list_lets_nothing_go,
         deletion::a_list_that_is_cut_short_lets_nothing_go,
         deletion::an_invalid_spec_is_in_nobodys_way,
+    ]
+}
+
+/// The examples, and the tools that apply them.
+fn what_users_copy() -> Vec<Test> {
+    tests![
+        examples::an_application_that_rereads_its_key_loses_no_request,
+        examples::what_examples_refer_to_is_there,
+        gitops::a_server_side_apply_ten_times_over_changes_nothing,
+        gitops::nor_does_a_client_side_one,
+        gitops::force_alone_revokes_for_a_typo,
+        gitops::argo_cds_actions_leave_a_key_in_sync,
+        gitops::what_git_says_is_put_back_without_a_rotation,
+        gitops::kustomize_renames_what_refers_to_a_key,
     ]
 }
