@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::lifecycle::duration;
 use crate::lifecycle::naming::{DEFAULT_NAME_LENGTH, MIN_NAME_LENGTH};
+use crate::metrics::MetricsAddress;
 use crate::token_api::Settings;
 
 /// The longest limit on names: what a status holds of a name.
@@ -80,6 +81,14 @@ pub struct RunArguments {
     /// Where /healthz and /readyz are served
     #[arg(long, env = "KEEPTRUSTS_HEALTH_ADDRESS", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     pub health_address: SocketAddr,
+
+    /// Where /metrics is served, or `off`
+    #[arg(long, env = "KEEPTRUSTS_METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    pub metrics_address: MetricsAddress,
+
+    /// Tell Prometheus of every key by its namespace and name: four series for each
+    #[arg(long, env = "KEEPTRUSTS_METRICS_PER_KEY")]
+    pub metrics_per_key: bool,
 
     /// Watch this namespace alone; may be repeated. Default: all namespaces
     #[arg(

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::controller::kubernetes::{self, ApiError};
 use crate::controller::secrets::is_retained;
 use crate::lifecycle::duration;
+use crate::metrics::KubernetesMetrics;
 use crate::resources::{AccessKey, DeletionPolicy, GatewayKey};
 use crate::table;
 
@@ -122,7 +123,7 @@ impl Outcome {
 /// # Errors
 /// If the keys can't be listed, nobody agrees, or a key isn't gone in time, or not for good.
 pub async fn run(arguments: DrainArguments) -> Result<()> {
-    let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
+    let client = kubernetes::client(&KubernetesMetrics::default()).await.context("can't find the Kubernetes API server")?;
     let drain = Drain { client, tokens: arguments.tokens, namespaces: arguments.namespaces };
     let mut rows: Vec<Row> = drain.keys().await?.iter().map(Row::of).collect();
     if rows.is_empty() {

@@ -10,6 +10,7 @@ pub mod drain;
 pub mod fuzzing;
 pub mod health;
 pub mod lifecycle;
+pub mod metrics;
 pub mod orphans;
 pub mod reference;
 pub mod resources;

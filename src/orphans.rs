@@ -21,6 +21,7 @@ use crate::lifecycle::naming::Installation;
 use crate::lifecycle::orphans::{Census, Orphan};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::TokenId;
+use crate::metrics::KubernetesMetrics;
 use crate::resources::{AccessKey, GatewayKey, Key, KeyKind};
 use crate::table::{self, Output};
 use crate::token_api::Client;
@@ -194,7 +195,9 @@ impl Survey {
     /// Asks the token API first and the cluster afterwards: a token's resource is there before the token.
     async fn take(connection: &ConnectionArguments) -> Result<Self> {
         let tokens = Client::new(&connection.settings())?;
-        let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
+        let client = kubernetes::client(&KubernetesMetrics::default())
+            .await
+            .context("can't find the Kubernetes API server")?;
         let uid = match &connection.cluster_uid {
             Some(uid) => uid.clone(),
             None => kubernetes::cluster_uid(&client).await.context("can't read the namespace kube-system")?,

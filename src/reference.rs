@@ -19,8 +19,13 @@ const HEADER: &str =
 
 /// The pages: their names and their text.
 #[must_use]
-pub fn pages() -> [(&'static str, String); 3] {
-    [("reasons.md", reasons()), ("reference/fields.md", fields()), ("reference/flags.md", flags())]
+pub fn pages() -> [(&'static str, String); 4] {
+    [
+        ("reasons.md", reasons()),
+        ("reference/fields.md", fields()),
+        ("reference/flags.md", flags()),
+        ("reference/metrics.md", metrics()),
+    ]
 }
 
 /// Writes the pages into `directory`, which is made if need be.
@@ -88,6 +93,16 @@ fn flags() -> String {
         let _ = writeln!(page, "| `--{name}{value}` | {variable} | {default} | {meaning} |");
     }
     page
+}
+
+fn metrics() -> String {
+    let table = crate::metrics::page();
+    format!(
+        "{HEADER}# Metrics\n\nServed at `/metrics` on `--metrics-address`, in the text format of OpenMetrics. Of a histogram \
+         there are `_bucket`, `_sum` and\n`_count`; a time is in seconds since the epoch, and missing where there is none. What \
+         keys and lists are like is read from the operator's\ncaches when Prometheus asks: every replica tells the same, so \
+         take the `max`. What was counted is each replica's own, so take the `sum`.\n\n{table}"
+    )
 }
 
 fn describe(page: &mut String, path: &str, schema: &JSONSchemaProps) {

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
+use crate::metrics::Metrics;
 use crate::resources::{DesiredState, WorkloadsStatus};
 use crate::token_api::{Client, Inventory};
 
@@ -40,6 +41,7 @@ pub(super) struct Context {
     pub(super) rollouts: Rollouts,
     /// Passes under way: neither shutdown nor anything else cancels them.
     pub(super) passes: TaskTracker,
+    pub(super) metrics: Metrics,
     /// Cancelled when the process is to stop.
     pub(super) stop: CancellationToken,
 }
@@ -66,6 +68,9 @@ impl Context {
         let view = &key.object.view;
         let ending = view.deleting || view.state == DesiredState::Revoked;
         key.memory.notice(&view.status, ending, now);
+        if let Ok(desired) = &view.desired {
+            key.moments.notice(desired.generation, &view.status, now.mono);
+        }
         let kind = key.identity().kind;
         let mut observed = Observed {
             now,

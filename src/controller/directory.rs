@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
 use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
+use kube::{Resource as _, ResourceExt as _};
 
 use crate::lifecycle::desired::{self, Restarts};
+use crate::metrics::Glance;
 use crate::resources::{Key, KeyKind, KeyStatus, WorkloadRef};
 
 use super::workloads;
@@ -69,6 +70,7 @@ impl Resident {
 
 type Residents = Box<dyn Fn() -> Vec<Resident> + Send + Sync>;
 type Rollouts = Box<dyn Fn(&str) -> Vec<Rollout> + Send + Sync>;
+type Glances = Box<dyn Fn(&mut dyn FnMut(Glance<'_>)) + Send + Sync>;
 type Secrets = Store<PartialObjectMeta<Secret>>;
 
 /// The caches.
@@ -77,6 +79,7 @@ pub(super) struct Directory {
     residents: Mutex<Vec<Residents>>,
     /// Of each cache, what is rolling out in a namespace.
     rollouts: Mutex<Vec<Rollouts>>,
+    glances: Mutex<Vec<Glances>>,
     secrets: Mutex<Vec<Secrets>>,
 }
 
@@ -89,6 +92,15 @@ impl Directory {
             here.filter_map(|key| Rollout::of(key.0.as_ref().ok()?)).collect()
         };
         lock(&self.rollouts).push(Box::new(rollouts));
+        let keys = store.clone();
+        let glances = move |look: &mut dyn FnMut(Glance<'_>)| {
+            for key in keys.state() {
+                let readable = key.0.as_ref().ok();
+                let status = readable.and_then(Key::status);
+                look(Glance { kind: K::KIND, meta: key.meta(), status, readable: readable.is_some() });
+            }
+        };
+        lock(&self.glances).push(Box::new(glances));
         let residents = move || store.state().iter().map(|key| Resident::of(key.as_ref())).collect();
         lock(&self.residents).push(Box::new(residents));
     }
@@ -101,6 +113,13 @@ impl Directory {
     /// Every resource.
     pub(super) fn residents(&self) -> Vec<Resident> {
         lock(&self.residents).iter().flat_map(|residents| residents()).collect()
+    }
+
+    /// Looks at every resource, where it is.
+    pub(super) fn glance(&self, mut look: impl FnMut(Glance<'_>)) {
+        for glances in &*lock(&self.glances) {
+            glances(&mut look);
+        }
     }
 
     /// What every key of a namespace that is rolling out wants a workload's template to say, by annotation. `uses` tells of a

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Resource as _;
 use kube::api::PartialObjectMeta;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
@@ -12,6 +13,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::lifecycle::decide;
+use crate::metrics::PassEnd;
 use crate::resources::{Key, KeyKind};
 
 use super::context::Context;
@@ -39,19 +41,29 @@ pub(super) async fn reconcile<K: Key>(
     driver: Arc<Driver>,
 ) -> Result<Action, Infallible> {
     let context = &driver.context;
+    let meta = object.meta();
+    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
+    let counted =
+        context.metrics.passes.begin(K::KIND, namespace.unwrap_or_default(), name.unwrap_or_default());
     let cached = match &object.0 {
         Ok(key) => KeyObject::of(key, &context.installation, None),
         Err(invalid) => {
             unreadable(context, K::KIND, invalid);
+            counted.end(PassEnd::Unreadable);
             return Ok(Action::await_change());
         }
     };
     let pass = context.passes.spawn(pass(Arc::clone(&driver), cached));
-    let again = pass.await.unwrap_or_else(|error| {
-        // The panic has been logged where it happened; its payload isn't repeated.
-        tracing::error!(panicked = error.is_panic(), "a pass ended before its time");
-        Some(RETRY)
-    });
+    let (again, end) = match pass.await {
+        Ok(None) => (None, PassEnd::Rest),
+        Ok(again) => (again, PassEnd::Later),
+        Err(error) => {
+            // The panic has been logged where it happened; its payload isn't repeated.
+            tracing::error!(panicked = error.is_panic(), "a pass ended before its time");
+            (Some(RETRY), PassEnd::Panic)
+        }
+    };
+    counted.end(end);
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 

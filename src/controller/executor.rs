@@ -20,6 +20,7 @@ use crate::lifecycle::rollout::{Hindrance, Unknown, Workloads};
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
+use crate::metrics::{Ended, Operation as Counted};
 use crate::resources::{DeletionPolicy, KeyStatus, Operation, OperationKind, OperationReason, WorkloadRef};
 use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permit};
 
@@ -310,11 +311,18 @@ impl Executor<'_> {
             return self.finish(Outcome::NotSent);
         };
         let operation = flight.operation.id.clone();
-        let (asked, sent_name) = match &call {
-            Call::Create { name, .. } => (Asked::Create, Some(name.clone())),
-            Call::Rotate { .. } => (Asked::Rotate, None),
+        let (asked, counted, sent_name) = match &call {
+            Call::Create { name, .. } => (Asked::Create, Counted::Create, Some(name.clone())),
+            Call::Rotate { .. } => (Asked::Rotate, Counted::Rotate, None),
         };
-        match self.mint(permit, call, &operation).await {
+        let answer = self.mint(permit, call, &operation).await;
+        let ended = match &answer {
+            Ok(_) => Ended::Done,
+            Err(MintError::Refused(_)) => Ended::Refused,
+            Err(MintError::Unknown(_)) => Ended::Unknown,
+        };
+        self.context.metrics.keys.ended(self.key.identity().kind, counted, ended);
+        match answer {
             Ok(Minted { facts, value }) => {
                 if let Some(name) = sent_name {
                     self.context.inventory.expect_name(&facts.id, &name);
@@ -391,6 +399,9 @@ impl Executor<'_> {
     fn status_stands(&mut self, object: KeyObject, status: &KeyStatus) {
         let old = self.key.object.view.status.clone();
         self.key.renew(object);
+        let (kind, created) = (self.key.identity().kind, self.key.object.created);
+        let keys = &self.context.metrics.keys;
+        self.key.moments.transition(keys, kind, created, (&old, status), clock::now());
         let secret = self.key.secret.meta.as_ref();
         self.context.events.transition(self.key.identity(), secret, &old, status);
     }
@@ -612,6 +623,7 @@ impl Executor<'_> {
                      API accepts the Secret's value."
                 );
                 let about = self.key.identity();
+                self.context.metrics.keys.contradicted(about.kind);
                 self.context.events.tell(about, EventType::Warning, "Reconcile", "ListNotBelieved", note);
             }
         }
@@ -646,8 +658,18 @@ impl Executor<'_> {
 
     async fn revoked(&self, id: &str) -> Result<(), CallError> {
         let id = TokenId::parse(id).map_err(bad_id)?;
-        self.context.tokens.revoke(&id).await?;
-        self.context.inventory.excuse(self.key.identity().kind, &id);
+        let kind = self.key.identity().kind;
+        let answer = self.context.tokens.revoke(&id).await;
+        let ended = match &answer {
+            Ok(()) => Ended::Done,
+            Err(CallError { class: Class::Credential | Class::Request | Class::Throttled, .. }) => {
+                Ended::Refused
+            }
+            Err(_) => Ended::Unknown,
+        };
+        self.context.metrics.keys.ended(kind, Counted::Revoke, ended);
+        answer?;
+        self.context.inventory.excuse(kind, &id);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::rollout::Workloads;
 use crate::lifecycle::schedule;
 use crate::lifecycle::time::Monotonic;
+use crate::metrics::Moments;
 use crate::token_api::Permit;
 
 use super::resource::KeyObject;
@@ -85,6 +86,8 @@ pub(super) struct KeyState {
     pub(super) workloads: Option<Workloads>,
     /// What the spec asked for when the intent was recorded.
     pub(super) recorded: Option<Desired>,
+    /// What is remembered for metrics alone.
+    pub(super) moments: Moments,
     waits: ExponentialBackoff,
     listing: Option<Monotonic>,
 }
@@ -99,6 +102,7 @@ impl KeyState {
             permit: None,
             workloads: None,
             recorded: None,
+            moments: Moments::default(),
             waits: waits(),
             listing: None,
         }

@@ -8,12 +8,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, ObjectList, Patch, PatchParams, PostParams};
+use kube::client::ClientBuilder;
 use kube::core::{PartialObjectMeta, Request};
 use kube::{Api, Client, Config, Resource};
 use serde_json::{Value, json};
 
 use crate::clock;
 use crate::lifecycle::naming::Installation;
+use crate::metrics::KubernetesMetrics;
 use crate::resources::{FINALIZER, GROUP, KeyStatus, WorkloadRef};
 
 use super::resource::KeyObject;
@@ -96,15 +98,16 @@ pub(super) struct Kubernetes {
     installation: Installation,
 }
 
-/// A client that repeats nothing by itself: the library's default repeats a POST up to fifteen times.
+/// A client whose calls are counted, and that repeats nothing by itself: the library's default repeats a POST up to fifteen
+/// times.
 ///
 /// # Errors
 /// If no kubeconfig and no pod's credential is found, or it can't be used.
-pub(crate) async fn client() -> anyhow::Result<Client> {
+pub(crate) async fn client(metrics: &KubernetesMetrics) -> anyhow::Result<Client> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    Ok(Client::try_from(config)?)
+    Ok(ClientBuilder::try_from(config)?.with_layer(metrics).build())
 }
 
 /// The uid of the namespace `kube-system`, which stands for the cluster.

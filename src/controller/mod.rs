@@ -12,6 +12,7 @@ pub(crate) mod kubernetes;
 mod orphans;
 mod requesters;
 mod resource;
+mod scrape;
 pub mod secrets;
 mod trouble;
 mod users;
@@ -31,6 +32,7 @@ use crate::config::RunArguments;
 use crate::health::Health;
 use crate::lifecycle::naming::Installation;
 use crate::lifecycle::observed::Timing;
+use crate::metrics::{KubernetesMetrics, Metrics};
 use crate::token_api::{Client, Inventory};
 
 use self::adoption::Adoptions;
@@ -47,9 +49,13 @@ use self::workloads::Rollouts;
 /// If the settings can't be used, or no API server is found.
 pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Result<()> {
     let tokens = Arc::new(Client::new(&arguments.connection.settings())?);
-    let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
+    let calls = KubernetesMetrics::default();
+    let metrics = Metrics::new(tokens.metrics(), &calls);
+    let client = kubernetes::client(&calls).await.context("can't find the Kubernetes API server")?;
     let health = Health::default();
     let serving = health.clone().serve(arguments.health_address, stop.clone()).await?;
+    let serving_metrics = metrics.serve(arguments.metrics_address, stop.clone()).await?;
+    metrics.leading(true);
 
     let uid = match &arguments.connection.cluster_uid {
         Some(uid) => Some(uid.clone()),
@@ -75,6 +81,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         rollouts: Rollouts::at_most(arguments.max_rollouts),
         users: arguments.discover_workloads.then(|| Users::in_scopes(scopes.len())),
         passes: TaskTracker::new(),
+        metrics: metrics.clone(),
         stop: stop.clone(),
         tokens,
         inventory,
@@ -82,6 +89,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     });
     tracing::info!(api = %arguments.connection.api_url, installation = context.installation.as_str(), "started");
 
+    scrape::add_to(&metrics, &context, arguments.metrics_per_key, arguments.inventory_period);
     health.expect(scopes.len());
     let discovering = tokio::spawn(discover(Arc::clone(&context), client.clone(), scopes.clone()));
     let watching = scopes.into_iter().map(|namespace| {
@@ -111,7 +119,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     context.passes.wait().await;
     tracing::info!("stopped");
     // Each ends by itself once `stop` is cancelled; one that panicked is told by the panic's own message.
-    let _ended = future::join4(files, lists, serving, discovering).await;
+    let _ended = future::join5(files, lists, serving, serving_metrics, discovering).await;
     Ok(())
 }
 

@@ -52,12 +52,16 @@ fn look(context: &Context, namespace: &str, kind: KeyKind, watch: &mut Watch) {
     let metas = secrets.iter().map(|secret| &secret.metadata);
     let census = census(&context.installation, &context.directory.residents(), metas);
     let mut seen = HashMap::new();
-    let mut told = 0;
+    let (mut sure, mut told) = (0, 0);
     for orphan in census.orphans(&listing) {
         let facts = &orphan.token.facts;
         let since = watch.seen.get(&facts.id).copied().unwrap_or(listing.begun);
         seen.insert(facts.id.clone(), since);
-        if listing.begun.since(since) < context.timing.list_lag || !watch.told.insert(facts.id.clone()) {
+        if listing.begun.since(since) < context.timing.list_lag {
+            continue;
+        }
+        sure += 1;
+        if !watch.told.insert(facts.id.clone()) {
             continue;
         }
         told += 1;
@@ -79,6 +83,7 @@ fn look(context: &Context, namespace: &str, kind: KeyKind, watch: &mut Watch) {
     if told > TOLD {
         tracing::warn!(kind = kind.kind(), more = told - TOLD, "further tokens are orphans");
     }
+    context.metrics.orphans(kind, sure);
     watch.told.retain(|id| seen.contains_key(id));
     watch.seen = seen;
 }

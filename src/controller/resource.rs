@@ -1,5 +1,6 @@
 //! A resource as the core observes it, whichever kind it is. Behind this point nothing is generic.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::lifecycle::desired::{self, Desired};
@@ -25,6 +26,8 @@ pub(super) struct KeyObject {
     pub(super) identity: Identity,
     /// Under which tag its tokens stand.
     pub(super) owner: Owner,
+    /// When it was created.
+    pub(super) created: Option<Timestamp>,
     /// All finalizers on it, ours or not.
     pub(super) finalizers: Vec<String>,
     /// Name of its Secret. Cleanup needs it without a valid spec.
@@ -55,6 +58,7 @@ impl KeyObject {
             secret_name: desired::secret_name(&parts, &name).to_owned(),
             secret_key: key.to_owned(),
             asked,
+            created: object.creation_timestamp().map(|created| created.0),
             view: ResourceView {
                 version: object.resource_version().unwrap_or_default(),
                 live: asked.is_some(),

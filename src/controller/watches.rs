@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -105,11 +106,15 @@ fn control<K: Key>(
     let keys: Api<DeserializeGuard<K>> = api(client, namespace);
     let bereaved = Arc::clone(context);
     let (store, writer) = reflector::store();
+    let [changed, touched, listed] = std::array::from_fn(|_| context.metrics.passes.clone());
     let stream = watcher(keys, watcher::Config::default())
         .default_backoff()
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(object) = event {
-                bereaved.keys.forget(object.meta().uid.as_deref().unwrap_or_default());
+                let meta = object.meta();
+                bereaved.keys.forget(meta.uid.as_deref().unwrap_or_default());
+                let (namespace, name) = place(meta);
+                bereaved.metrics.passes.gone(K::KIND, &namespace, &name);
             }
         })
         .reflect(writer)
@@ -117,28 +122,44 @@ fn control<K: Key>(
         .predicate_filter(
             |object: &DeserializeGuard<K>| Some(what_matters(object)),
             PredicateConfig::default(),
-        );
+        )
+        .inspect_ok(move |object| changed.due(K::KIND, [place(object.meta())]));
     let secrets = BroadcastStream::new(secrets)
-        .filter_map(|secret| future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret))));
+        .filter_map(|secret| future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret))))
+        .inspect(move |key| {
+            touched.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
+        });
     let credential = WatchStream::from_changes(context.tokens.credential_changes()).map(|_| ());
-    let all = stream::select(new_lists(context, K::KIND), credential);
+    let cached = store.clone();
+    let all = stream::select(new_lists(context, K::KIND), credential)
+        .inspect(move |()| listed.due(K::KIND, cached.state().iter().map(|key| place(key.meta()))));
     let controller = Controller::for_stream(stream, store.clone())
         .with_config(controller::Config::default().concurrency(concurrency))
         .reconcile_on(secrets)
         .reconcile_all_on(all)
         .graceful_shutdown_on(context.stop.clone().cancelled_owned());
-    let run =
-        controller.run(reconcile::<K>, |_, never, _| match *never {}, Arc::clone(driver)).for_each(|ended| {
+    let passes = context.metrics.passes.clone();
+    let run = controller.run(reconcile::<K>, |_, never, _| match *never {}, Arc::clone(driver)).for_each(
+        move |ended| {
             match ended {
+                Ok(_) => {}
                 // A pass that was asked for when its resource had just gone.
-                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(controller::Error::ObjectNotFound(key)) => {
+                    passes.gone(K::KIND, key.namespace.as_deref().unwrap_or_default(), &key.name);
+                }
                 Err(error) => {
                     tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
                 }
             }
             future::ready(())
-        });
+        },
+    );
     (store, run)
+}
+
+/// Namespace and name.
+fn place(meta: &ObjectMeta) -> (String, String) {
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
 /// Every new list of the kind's tokens.

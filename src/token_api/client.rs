@@ -20,6 +20,7 @@ use super::limits::Permit;
 use super::settings::{Settings, SettingsError};
 use crate::lifecycle::memory::Life;
 use crate::lifecycle::token::{TokenFacts, TokenId};
+use crate::metrics::TokenApiMetrics;
 use crate::resources::KeyKind;
 
 /// How often the files of the connection are looked at. Kubelet's own period is about a minute.
@@ -86,6 +87,12 @@ impl Client {
     /// If the URL isn't fit for credentials, a file can't be read, or there are no certificate authorities.
     pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
         Connection::new(settings).map(|connection| Self { connection, own: RwLock::default() })
+    }
+
+    /// What is counted of its calls.
+    #[must_use]
+    pub const fn metrics(&self) -> &TokenApiMetrics {
+        &self.connection.metrics
     }
 
     /// Watches the files of the credential and of the authorities until `stop`. A file that is missing or unusable
@@ -224,8 +231,19 @@ impl Client {
         }
         // An API that doesn't tell is asked again no sooner than it has another credential.
         if let Ok(reply) = self.whoami_status().await {
-            let id = answer(&reply.body).and_then(|answer| answer.id);
+            let answer = answer(&reply.body);
+            if let Some(expiry) = answer.as_ref().and_then(|answer| answer.expires_at) {
+                self.connection.metrics.credential_expires(expiry);
+            }
+            let id = answer.and_then(|answer| answer.id);
             *self.own.write().unwrap_or_else(PoisonError::into_inner) = (version, id);
+        }
+    }
+
+    /// Looks at a listed token: of its own the operator wants to know when it expires.
+    pub(super) fn notice_own(&self, facts: &TokenFacts) {
+        if let Some(expiry) = facts.expires_at.filter(|_| self.is_own(facts)) {
+            self.connection.metrics.credential_expires(expiry);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use reqwest::redirect;
@@ -16,6 +16,7 @@ use super::error::{CallError, Class};
 use super::files::Credential;
 use super::limits::{Limits, date};
 use super::settings::{Settings, SettingsError, check_url, read_ca, read_credential};
+use crate::metrics::{Route, TokenApiMetrics};
 
 /// A connection that takes longer is as good as none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,6 +124,7 @@ pub(super) struct Connection {
     version: watch::Sender<u64>,
     skewed: AtomicBool,
     pub(super) limits: Limits,
+    pub(super) metrics: TokenApiMetrics,
 }
 
 impl Connection {
@@ -130,6 +132,7 @@ impl Connection {
         check_url(settings)?;
         let credential = read_credential(&settings.token_file)?;
         let ca = read_ca(settings.ca_file.as_deref())?;
+        let metrics = TokenApiMetrics::default();
         Ok(Self {
             http: RwLock::new(Http::new(settings, ca.as_deref())?),
             ca: RwLock::new(ca),
@@ -137,7 +140,8 @@ impl Connection {
             credential: RwLock::new(credential),
             version: watch::Sender::new(1),
             skewed: AtomicBool::new(false),
-            limits: Limits::new(settings.requests_per_second),
+            limits: Limits::new(settings.requests_per_second, metrics.clone()),
+            metrics,
             settings: settings.clone(),
         })
     }
@@ -172,6 +176,7 @@ impl Connection {
         }
         *current = new;
         drop(current);
+        self.metrics.new_credential();
         self.version.send_modify(|version| *version += 1);
         Ok(true)
     }
@@ -211,6 +216,8 @@ impl Connection {
         let credential = self.credential();
         let http = self.http.read().unwrap_or_else(PoisonError::into_inner).clone();
         let client = if method == Method::POST { http.single } else { http.keeping };
+        let own = authorization.is_none();
+        let route = Route::of(&method, url.path(), own);
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, authorization.unwrap_or_else(|| credential.header()));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -229,6 +236,7 @@ impl Connection {
         if let Some(body) = body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body);
         }
+        let begun = Instant::now();
         let result = exchange(request, self.settings.call_deadline, max_body, &self.host).await;
         let outcome = result.and_then(|reply| {
             self.compare_clocks(&reply.headers);
@@ -241,6 +249,11 @@ impl Connection {
             }
             Err(failure)
         });
+        let status = match &outcome {
+            Ok(reply) => Some(reply.status),
+            Err(failure) => failure.status,
+        };
+        self.metrics.called(route, own, status, begun.elapsed());
         match &outcome {
             Ok(reply) => tracing::debug!(%method, status = reply.status.as_u16(), "called the token API"),
             Err(failure) => {

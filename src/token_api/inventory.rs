@@ -130,6 +130,7 @@ impl Inventory {
         self.client
             .list(kind, |token| {
                 self.compare_name(&token.facts);
+                self.client.notice_own(&token.facts);
                 if wanted.contains(&token.facts.id) {
                     listing.add_wanted(token.facts.clone(), token.alive);
                 }

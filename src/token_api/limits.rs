@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use tokio::time::Instant;
 
 use super::error::{CallError, Class};
+use crate::metrics::TokenApiMetrics;
 
 /// The longest pause that an answer can impose: a slip of the API must not silence the operator for a day.
 const MAX_PAUSE: Duration = Duration::from_mins(5);
@@ -26,20 +27,25 @@ pub struct Permit(());
 pub(super) struct Limits {
     limiter: DefaultDirectRateLimiter,
     paused_until: Mutex<Option<Instant>>,
+    metrics: TokenApiMetrics,
 }
 
 impl Limits {
-    pub(super) fn new(requests_per_second: NonZeroU32) -> Self {
+    pub(super) fn new(requests_per_second: NonZeroU32, metrics: TokenApiMetrics) -> Self {
         Self {
             limiter: RateLimiter::direct(Quota::per_second(requests_per_second)),
             paused_until: Mutex::new(None),
+            metrics,
         }
     }
 
     /// Pauses the connection; a longer pause isn't cut by a shorter one.
     pub(super) fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause.min(MAX_PAUSE);
+        let now = Instant::now();
+        let until = now + pause.min(MAX_PAUSE);
         let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = paused.map_or(now, |before| before.max(now));
+        self.metrics.paused(until.saturating_duration_since(before));
         *paused = (*paused).max(Some(until));
     }
 
@@ -61,7 +67,9 @@ impl Limits {
     /// Waits for a place; fails if the connection is paused, before or after the wait.
     pub(super) async fn permit(&self) -> Result<Permit, CallError> {
         self.check()?;
+        let asked = Instant::now();
         self.limiter.until_ready().await;
+        self.metrics.waited(asked.elapsed());
         self.check()?;
         Ok(Permit(()))
     }
@@ -148,7 +156,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_permit_fails_at_once_while_paused_and_a_short_pause_can_be_waited_out() {
-        let limits = Limits::new(NonZeroU32::new(100).unwrap());
+        let metrics = TokenApiMetrics::default();
+        let limits = Limits::new(NonZeroU32::new(100).unwrap(), metrics);
         limits.pause(Duration::from_secs(20));
         limits.pause(Duration::from_secs(2));
         let error = limits.permit().await.unwrap_err();

@@ -157,12 +157,14 @@ pub(crate) async fn no_value_is_anywhere_but_in_the_secret(cx: Context) -> Resul
         world.secrets().list(&ListParams::default()).await?.items.into_iter().map(|s| s.metadata).collect();
     let audit = std::fs::read_to_string(world.cx.cluster.audit().path())?;
     let (_, ready) = world.operator.get("health", "/readyz").await?;
+    let (_, metrics) = world.operator.get("metrics", "/metrics").await?;
     let places = [
         ("the log", world.operator.log()?),
         ("an object", objects),
         ("a Secret's metadata", serde_json::to_string(&metadata)?),
         ("the audit log", audit),
         ("the health endpoint", ready),
+        ("the metrics", metrics),
     ];
     assert!(places[0].1.contains("TRACE"), "the log isn't at trace level");
     assert_eq!(values.len(), 6);
