@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples programs explore crds chart-docs reference proof
+.PHONY: help demo test cluster format lint unit fuzz harness chart alerts chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples programs explore crds chart-docs reference proof
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -29,6 +29,7 @@ test: ## Run everything that decides whether a change is good, with a time for e
 	@tools/timed programs $(MAKE) --no-print-directory programs
 	@tools/timed harness $(MAKE) --no-print-directory harness
 	@tools/timed chart $(MAKE) --no-print-directory chart
+	@tools/timed alerts $(MAKE) --no-print-directory alerts
 	@tools/timed chart-in-cluster $(MAKE) --no-print-directory chart-in-cluster
 	@tools/timed examples $(MAKE) --no-print-directory examples
 	@tools/timed integration $(MAKE) --no-print-directory integration
@@ -69,6 +70,9 @@ chart: ## Lint and render the chart, and run its tests; the first run builds wha
 chart-in-cluster: ## Install, upgrade and uninstall the chart by helm on a real control plane
 	@$(BUILD)
 	@tools/in-cluster $(CLUSTER) tools/chart-cluster-check
+
+alerts: ## Try the chart's alerts with promtool; the first run builds Prometheus, in minutes
+	@tools/alerts-check
 
 examples: ## Apply every example as a dry run to a real control plane, with the CRDs of other projects
 	@$(BUILD)
