@@ -15,6 +15,7 @@ mod faults;
 mod gitops;
 mod life;
 mod load;
+mod metrics;
 mod orphans;
 mod policies;
 mod quiet;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
             orphans::the_command_lists_and_revokes_orphans_alone,
             orphans::the_operator_tells_of_an_orphan_once_and_leaves_it_alone,
             orphans::a_list_of_fifty_thousand_tokens_takes_no_room,
+            metrics::every_query_of_alerts_and_dashboard_finds_its_metrics,
             quiet::at_rest_nothing_is_written_or_called,
             quiet::a_restart_costs_nothing,
             quiet::one_key_costs_five_writes_and_one_call,

@@ -19,7 +19,7 @@ use crate::world::{SOON, Setup, World};
 
 impl World {
     /// A token that a resource of this installation would have had, made where nobody noticed.
-    async fn late_token(&self, kind: KeyKind, resource: &str, uid: &str) -> Result<Token> {
+    pub(crate) async fn late_token(&self, kind: KeyKind, resource: &str, uid: &str) -> Result<Token> {
         let namespaces: Api<Namespace> = Api::all(self.cx.client());
         let cluster = namespaces.get("kube-system").await?.metadata.uid.context("kube-system has no uid")?;
         let namespace = self.cx.namespace.name();
