@@ -79,6 +79,7 @@ examples: ## Apply every example as a dry run to a real control plane, with the 
 	@tools/in-cluster $(CLUSTER) tools/examples-check
 
 integration: kstatus argocd ## Run the built operator on a real control plane against the emulator
+	@tools/prometheus/find >/dev/null
 	$(TEST) --test integration -- --test-threads 4
 
 # What `make chaos` is given: DURATION=1h OPERATORS=2 KEYS=20 SEED=42 PROOF=docs/proof, and any other flag in CHAOS.
