@@ -8,6 +8,7 @@ pub mod controller;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod health;
+pub mod leader;
 pub mod lifecycle;
 pub mod orphans;
 pub mod reference;

@@ -133,6 +133,8 @@ async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, r
         "crds": {"install": false},
         "instance": INSTANCE,
         "inventoryPeriod": INVENTORY_PERIOD,
+        // All operators act at once: what keeps them from harming each other isn't the Lease.
+        "leaderElection": {"enabled": false},
         "log": {"level": "info,keeptrusts_operator=debug"},
         "api": {
             "url": emulator.url(),

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::leader::Leadership;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
@@ -38,7 +39,9 @@ pub(super) struct Context {
     pub(super) users: Option<Users>,
     /// Workloads that are being restarted.
     pub(super) rollouts: Rollouts,
-    /// Passes under way: neither shutdown nor anything else cancels them.
+    /// Whether this process is the one that acts.
+    pub(super) leadership: Leadership,
+    /// Passes under way: neither shutdown nor a lost Lease nor anything else cancels them.
     pub(super) passes: TaskTracker,
     /// Cancelled when the process is to stop.
     pub(super) stop: CancellationToken,

@@ -39,6 +39,10 @@ pub(super) async fn reconcile<K: Key>(
     driver: Arc<Driver>,
 ) -> Result<Action, Infallible> {
     let context = &driver.context;
+    // The one gate: who stands by looks on, and whoever begins to lead looks at every key anew.
+    if !context.leadership.is_held() {
+        return Ok(Action::await_change());
+    }
     let cached = match &object.0 {
         Ok(key) => KeyObject::of(key, &context.installation, None),
         Err(invalid) => {

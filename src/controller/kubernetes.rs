@@ -81,10 +81,26 @@ pub(super) struct Kubernetes {
 /// # Errors
 /// If no kubeconfig and no pod's credential is found, or it can't be used.
 pub(crate) async fn client() -> anyhow::Result<Client> {
+    Ok(Client::try_from(config().await?)?)
+}
+
+/// A client none of whose calls waits longer than this for its answer: for the Lease, and not for watches.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn impatient_client(patience: Duration) -> anyhow::Result<Client> {
+    let mut config = config().await?;
+    config.read_timeout = Some(patience);
+    // Counted from the call on, and not from when its connection was last used.
+    config.reset_reader_on_write = true;
+    Ok(Client::try_from(config)?)
+}
+
+async fn config() -> anyhow::Result<Config> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// The uid of the namespace `kube-system`, which stands for the cluster.

@@ -21,7 +21,7 @@ mod workloads;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use backon::{ExponentialBuilder, Retryable as _};
 use futures::future;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::RunArguments;
 use crate::health::Health;
+use crate::leader::{Candidate, Ended};
 use crate::lifecycle::naming::Installation;
 use crate::lifecycle::observed::Timing;
 use crate::token_api::{Client, Inventory};
@@ -41,11 +42,13 @@ use self::kubernetes::Kubernetes;
 use self::users::Users;
 use self::workloads::Rollouts;
 
-/// Runs the operator until `stop`, and then until everything under way is finished.
+/// Runs the operator until `stop`, or until another replica leads, and then until everything under way is finished.
 ///
 /// # Errors
-/// If the settings can't be used, or no API server is found.
+/// If the settings can't be used, no API server is found, or the Lease was lost.
 pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Result<()> {
+    let election = &arguments.leader_election;
+    election.check(&arguments.connection.instance)?;
     let tokens = Arc::new(Client::new(&arguments.connection.settings())?);
     let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
     let health = Health::default();
@@ -60,6 +63,15 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     } else {
         arguments.watch_namespaces.iter().cloned().map(Some).collect()
     };
+    let lease = election.lease_name(&arguments.connection.instance);
+    let patient_for = election.lease_renew_deadline;
+    let candidate = Candidate::new(
+        election,
+        kubernetes::impatient_client(patient_for).await.context("can't find the Kubernetes API server")?,
+        client.default_namespace(),
+        &lease,
+        &arguments.pod_name,
+    );
     let context = Arc::new(Context {
         kubernetes: Kubernetes::new(client.clone(), installation.clone()),
         events: Events::start(client.clone(), arguments.pod_name.clone()),
@@ -70,6 +82,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),
         rollouts: Rollouts::at_most(arguments.max_rollouts),
         users: arguments.discover_workloads.then(|| Users::in_scopes(scopes.len())),
+        leadership: candidate.leadership(),
         passes: TaskTracker::new(),
         stop: stop.clone(),
         tokens,
@@ -90,25 +103,38 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
         async move { tokens.watch_files(stop).await }
     });
-    let lists = tokio::spawn({
-        let (inventory, stop) = (Arc::clone(&context.inventory), stop.clone());
-        async move { inventory.run(stop).await }
-    });
+    let lists = tokio::spawn(list(Arc::clone(&context)));
     // Nobody who doesn't watch a place calls its tokens orphans.
     if arguments.watch_namespaces.is_empty() {
-        let namespace = client.default_namespace().to_owned();
-        tokio::spawn(orphans::report(Arc::clone(&context), health.clone(), namespace));
+        let lease = orphans::lease(client.default_namespace(), &lease);
+        tokio::spawn(orphans::report(Arc::clone(&context), health.clone(), lease));
     }
+    let finished = CancellationToken::new();
+    let candidacy = tokio::spawn(candidate.run(stop.clone(), finished.clone()));
     future::join_all(watching).await;
     context.passes.close();
     if !context.passes.is_empty() {
         tracing::info!(passes = context.passes.len(), "finishing what is under way");
     }
     context.passes.wait().await;
+    // Not before: while something is under way the Lease is held.
+    finished.cancel();
+    let ended = candidacy.await;
     tracing::info!("stopped");
     // Each ends by itself once `stop` is cancelled; one that panicked is told by the panic's own message.
     let _ended = future::join4(files, lists, serving, discovering).await;
-    Ok(())
+    match ended.context("the leader election ended before its time")? {
+        Ended::InOrder => Ok(()),
+        Ended::Lost => bail!("the Lease was lost: another replica may lead, and this one has ended"),
+    }
+}
+
+/// Lists tokens, until the context's `stop`, once this process acts: those who stand by make no call to the token API.
+async fn list(context: Arc<Context>) {
+    let stop = &context.stop;
+    if stop.run_until_cancelled(context.leadership.begun()).await.is_some() {
+        context.inventory.run(stop.clone()).await;
+    }
 }
 
 /// Looks for the workloads that use Secrets, if that is asked for, until the context's `stop`.

@@ -1,4 +1,5 @@
-//! The watches that start passes: the resources of both kinds, our Secrets, new lists of tokens, a new credential.
+//! The watches that start passes: the resources of both kinds, our Secrets, new lists of tokens, a new credential, and the
+//! beginning of leadership.
 //!
 //! A status that changes starts nothing: it is our own in the end. What is found of others' doings there is found by the
 //! passes that every new list starts.
@@ -121,7 +122,9 @@ fn control<K: Key>(
     let secrets = BroadcastStream::new(secrets)
         .filter_map(|secret| future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret))));
     let credential = WatchStream::from_changes(context.tokens.credential_changes()).map(|_| ());
-    let all = stream::select(new_lists(context, K::KIND), credential);
+    let leads = WatchStream::from_changes(context.leadership.changes())
+        .filter_map(|held| future::ready(held.then_some(())));
+    let all = stream::select(stream::select(new_lists(context, K::KIND), credential), leads);
     let controller = Controller::for_stream(stream, store.clone())
         .with_config(controller::Config::default().concurrency(concurrency))
         .reconcile_on(secrets)

@@ -10,6 +10,7 @@ mod deletion;
 mod drift;
 mod examples;
 mod faults;
+mod ha;
 mod life;
 mod orphans;
 mod quiet;
@@ -83,6 +84,16 @@ fn main() -> ExitCode {
             quiet::one_key_costs_five_writes_and_one_call,
             quiet::no_value_is_anywhere_but_in_the_secret,
             quiet::kstatus_reads_every_row,
+        ])
+        .tests(tests![
+            ha::at_rest_nothing_but_the_lease_is_written,
+            ha::without_leader_election_no_lease_is_looked_at,
+            ha::who_stands_by_takes_over_from_a_killed_leader,
+            ha::a_clean_stop_hands_over_at_once_but_not_before_all_is_done,
+            ha::a_leader_that_was_frozen_ends,
+            ha::a_leader_that_is_cut_off_ends,
+            ha::a_leader_whose_lease_is_deleted_ends,
+            ha::what_a_leader_holds_that_is_cut_off_is_not_lost_on_the_way,
         ])
         .tests(what_others_do_and_how_it_ends())
         .run()

@@ -83,6 +83,9 @@ impl Setup {
             "watchNamespaces": [place],
             "instance": name,
             "inventoryPeriod": "2s",
+            // Tests start operators again and again, and want several that act at once: what keeps those from harming each
+            // other isn't the Lease. Those of the Lease itself are in ha.rs.
+            "leaderElection": {"enabled": false},
             "log": {"level": "info,keeptrusts_operator=debug"},
             "api": {
                 "url": tokens.url(),
@@ -107,12 +110,16 @@ impl Setup {
 
 /// Starts the operator of a chart that was applied, and waits until it is ready.
 pub(crate) async fn start_operator(cx: &Context, chart: &Chart, kubernetes: &Proxy) -> Result<Operator> {
-    let launch = Launch::new(env!("CARGO_BIN_EXE_keeptrusts-operator"), &cx.dir)
-        .program("/usr/local/bin/keeptrusts-operator")
-        .api_server(kubernetes.url());
-    let mut operator = Operator::start(&cx.cluster, chart, &launch).await?;
+    let mut operator = Operator::start(&cx.cluster, chart, &launch(cx, kubernetes)).await?;
     operator.wait_ready(SOON).await?;
     Ok(operator)
+}
+
+/// The operator, behind this proxy.
+pub(crate) fn launch(cx: &Context, kubernetes: &Proxy) -> Launch {
+    Launch::new(env!("CARGO_BIN_EXE_keeptrusts-operator"), &cx.dir)
+        .program("/usr/local/bin/keeptrusts-operator")
+        .api_server(kubernetes.url())
 }
 
 impl World {
