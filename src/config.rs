@@ -72,7 +72,7 @@ pub struct RunArguments {
     #[arg(long, env = "KEEPTRUSTS_MAX_TOKEN_NAME_LENGTH", default_value_t = DEFAULT_NAME_LENGTH, value_name = "N", value_parser = name_length)]
     pub max_token_name_length: usize,
 
-    /// Where /healthz and /readyz are served
+    /// Where /livez and /readyz are served
     #[arg(long, env = "KEEPTRUSTS_HEALTH_ADDRESS", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     pub health_address: SocketAddr,
 

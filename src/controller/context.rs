@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::health::Health;
 use crate::leader::Leadership;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
@@ -41,6 +42,8 @@ pub(super) struct Context {
     pub(super) rollouts: Rollouts,
     /// Whether this process is the one that acts.
     pub(super) leadership: Leadership,
+    /// Told of what is under way.
+    pub(super) health: Health,
     /// Passes under way: neither shutdown nor a lost Lease nor anything else cancels them.
     pub(super) passes: TaskTracker,
     /// Cancelled when the process is to stop.

@@ -103,6 +103,7 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
             step = step.name(),
             "next"
         );
+        let _under_way = context.health.work().begin(key.memory.flight.as_ref().map(|flight| flight.started));
         match (Executor { context, key: &mut key }).perform(step).await {
             Flow::Next => {}
             Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResourceList, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{PartialObjectMeta, Request};
 use kube::{Api, Client, Config, Resource};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::lifecycle::naming::Installation;
-use crate::resources::{FINALIZER, GROUP, KeyStatus, WorkloadRef};
+use crate::resources::{FINALIZER, GROUP, KeyKind, KeyStatus, WorkloadRef};
 
 use super::resource::KeyObject;
 use super::secrets::Identity;
@@ -111,6 +111,25 @@ pub(crate) async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = bounded(async { Ok(namespaces.get("kube-system").await?) }).await?;
     namespace.metadata.uid.ok_or_else(|| ApiError::Unavailable("kube-system has no uid".to_owned()))
+}
+
+/// The CRDs, by name, of the kinds that the API server doesn't serve. Whoever has a credential may ask that.
+///
+/// # Errors
+/// If the API server doesn't say.
+pub(crate) async fn missing_crds(client: &Client) -> Result<Vec<String>, ApiError> {
+    let path = format!("/apis/{GROUP}/v1alpha1");
+    let request = http::Request::get(path).body(Vec::new());
+    let request = request.map_err(|error| ApiError::Refused(error.to_string()))?;
+    let served = bounded(async { Ok(client.request::<APIResourceList>(request).await?) }).await;
+    let served = match served {
+        Ok(served) => served.resources,
+        Err(ApiError::NotFound) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let kinds = [KeyKind::Access, KeyKind::Gateway].map(KeyKind::plural).into_iter();
+    let missing = kinds.filter(|plural| !served.iter().any(|resource| resource.name == *plural));
+    Ok(missing.map(|plural| format!("{plural}.{GROUP}")).collect())
 }
 
 impl Kubernetes {

@@ -9,20 +9,20 @@ mod events;
 mod executor;
 mod key;
 pub(crate) mod kubernetes;
+mod notes;
 mod orphans;
 mod requesters;
 mod resource;
 pub mod secrets;
+mod starting;
 mod trouble;
 mod users;
 mod watches;
 mod workloads;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use backon::{ExponentialBuilder, Retryable as _};
 use futures::future;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,9 +52,11 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     let tokens = Arc::new(Client::new(&arguments.connection.settings())?);
     let client = kubernetes::client().await.context("can't find the Kubernetes API server")?;
     let health = Health::default();
-    let serving = health.clone().serve(arguments.health_address, stop.clone()).await?;
+    let served = CancellationToken::new();
+    let serving = health.clone().serve(arguments.health_address, stop.clone(), served.clone()).await?;
 
-    let Some(uid) = cluster_uid(&client, &stop).await else { return Ok(()) };
+    let Some(uid) = starting::cluster_uid(&client, &stop).await else { return Ok(()) };
+    let Some(()) = starting::crds(&client, &health, &stop).await else { return Ok(()) };
     let installation = Installation::new(&uid, &arguments.connection.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
@@ -83,6 +85,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         rollouts: Rollouts::at_most(arguments.max_rollouts),
         users: arguments.discover_workloads.then(|| Users::in_scopes(scopes.len())),
         leadership: candidate.leadership(),
+        health: health.clone(),
         passes: TaskTracker::new(),
         stop: stop.clone(),
         tokens,
@@ -92,18 +95,24 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     tracing::info!(api = %arguments.connection.api_url, installation = context.installation.as_str(), "started");
 
     health.expect(scopes.len());
-    let discovering = tokio::spawn(discover(Arc::clone(&context), client.clone(), scopes.clone()));
+    notes::tell(&health, &context);
+    let discovering = discover(Arc::clone(&context), client.clone(), scopes.clone());
+    let files = {
+        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
+        async move { tokens.watch_files(stop).await }
+    };
+    let lists = list(Arc::clone(&context));
+    let beside = [
+        ("the search for workloads", beside(&stop, discovering)),
+        ("the watch of the connection's files", beside(&stop, files)),
+        ("the listing of tokens", beside(&stop, lists)),
+    ];
     let watching = scopes.into_iter().map(|namespace| {
         let synced = health.clone();
         watches::run(client.clone(), namespace, Arc::clone(&context), arguments.concurrency, move || {
             synced.synced();
         })
     });
-    let files = tokio::spawn({
-        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
-        async move { tokens.watch_files(stop).await }
-    });
-    let lists = tokio::spawn(list(Arc::clone(&context)));
     // Nobody who doesn't watch a place calls its tokens orphans.
     if arguments.watch_namespaces.is_empty() {
         let lease = orphans::lease(client.default_namespace(), &lease);
@@ -121,12 +130,28 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     finished.cancel();
     let ended = candidacy.await;
     tracing::info!("stopped");
-    // Each ends by itself once `stop` is cancelled; one that panicked is told by the panic's own message.
-    let _ended = future::join4(files, lists, serving, discovering).await;
+    for (what, task) in beside {
+        task.await.with_context(|| format!("{what} ended before its time"))?;
+    }
+    served.cancel();
+    serving.await.context("the health endpoint ended before its time")?;
     match ended.context("the leader election ended before its time")? {
         Ended::InOrder => Ok(()),
         Ended::Lost => bail!("the Lease was lost: another replica may lead, and this one has ended"),
     }
+}
+
+/// Runs what must run beside the watches. If it ends before `stop`, which only a panic can do, the operator stops too: half
+/// an operator looks like a whole one.
+fn beside(
+    stop: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let _stop = stop.drop_guard();
+        task.await;
+    })
 }
 
 /// Lists tokens, until the context's `stop`, once this process acts: those who stand by make no call to the token API.
@@ -139,23 +164,7 @@ async fn list(context: Arc<Context>) {
 
 /// Looks for the workloads that use Secrets, if that is asked for, until the context's `stop`.
 async fn discover(context: Arc<Context>, client: kube::Client, scopes: Vec<Option<String>>) {
-    let Some(users) = &context.users else { return };
+    let Some(users) = &context.users else { return context.stop.cancelled().await };
     let watches = scopes.iter().map(|namespace| users.watch(&client, namespace.as_deref(), &context.stop));
     future::join_all(watches).await;
-}
-
-/// The uid that stands for the cluster. The API server may not be up yet; nothing if `stop` comes first.
-async fn cluster_uid(client: &kube::Client, stop: &CancellationToken) -> Option<String> {
-    let waits = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_secs(30))
-        .with_jitter()
-        .without_max_times();
-    let uid = (|| kubernetes::cluster_uid(client))
-        .retry(waits)
-        .notify(|error, wait| tracing::warn!(%error, "can't read the namespace kube-system; trying again in {wait:?}"));
-    tokio::select! {
-        uid = uid => uid.ok(),
-        () = stop.cancelled() => None,
-    }
 }

@@ -31,6 +31,8 @@ struct Shelf {
     /// Held by whoever lists. Holds how the last list failed, for those who waited for it.
     listing: tokio::sync::Mutex<Option<(Monotonic, CallError)>>,
     doubt: Mutex<Doubt>,
+    /// How the last list failed, if it did.
+    failing: Mutex<Option<Class>>,
 }
 
 impl Shelf {
@@ -97,6 +99,12 @@ impl Inventory {
         self.shelf(kind).latest()
     }
 
+    /// How the last list failed; nothing if it didn't, or if there was none.
+    #[must_use]
+    pub fn failing(&self, kind: KeyKind) -> Option<Class> {
+        *self.shelf(kind).failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A complete list begun at or after `begun_after`. Many who ask at once share one.
     ///
     /// # Errors
@@ -121,6 +129,8 @@ impl Inventory {
         let begun = monotonic();
         let result = self.list(kind, begun).await;
         *failed = result.as_ref().err().map(|error| (begun, error.clone()));
+        *place.failing.lock().unwrap_or_else(PoisonError::into_inner) =
+            result.as_ref().err().map(|error| error.class);
         result
     }
 

@@ -11,6 +11,7 @@ mod drift;
 mod examples;
 mod faults;
 mod ha;
+mod health;
 mod life;
 mod orphans;
 mod quiet;
@@ -94,6 +95,8 @@ fn main() -> ExitCode {
             ha::a_leader_that_is_cut_off_ends,
             ha::a_leader_whose_lease_is_deleted_ends,
             ha::what_a_leader_holds_that_is_cut_off_is_not_lost_on_the_way,
+            health::a_token_api_that_is_down_is_told_and_stops_nobody,
+            health::an_operator_that_comes_before_its_crds_waits_for_them,
         ])
         .tests(what_others_do_and_how_it_ends())
         .run()

@@ -74,6 +74,18 @@ impl Setup {
 
     /// [`Self::start`] for keys in another namespace than the operator's own.
     pub(crate) async fn start_in(self, cx: Context, place: &str) -> Result<World> {
+        let mut world = self.set_up(cx, place).await?;
+        world.operator.wait_ready(SOON).await?;
+        Ok(world)
+    }
+
+    /// Starts everything, and waits for nobody.
+    pub(crate) async fn start_unready(self, cx: Context) -> Result<World> {
+        let place = cx.namespace.name().to_owned();
+        self.set_up(cx, &place).await
+    }
+
+    async fn set_up(self, cx: Context, place: &str) -> Result<World> {
         let emulator = Emulator::start(self.options).await?;
         let tokens = Proxy::start(Upstream::http(emulator.url())).await?;
         let kubernetes = Proxy::start(Upstream::kubernetes(&cx.cluster)).await?;
@@ -103,7 +115,7 @@ impl Setup {
         let options = ChartOptions::new(CHART, name, name).values(values.clone());
         let chart = Chart::render(&cx.cluster.helm(), &options).await?;
         chart.apply(&cx.cluster).await?;
-        let operator = start_operator(&cx, &chart, &kubernetes).await?;
+        let operator = Operator::start(&cx.cluster, &chart, &launch(&cx, &kubernetes)).await?;
         Ok(World { place: place.to_owned(), cx, emulator, kubernetes, tokens, chart, values, operator })
     }
 }
