@@ -116,9 +116,21 @@ pub struct RunArguments {
     #[command(flatten)]
     pub leader_election: LeaderElectionArguments,
 
-    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,keeptrusts_operator=debug`
+    /// What is logged, and how
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogArguments {
+    /// What is logged: a level (error, warn, info, debug, trace, off) or a filter such as `info,keeptrusts_operator=debug`
     #[arg(long, env = "KEEPTRUSTS_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
+
+    /// File that says the same and comes first, unless it is empty; read again whenever it changes
+    #[arg(long, env = "KEEPTRUSTS_LOG_LEVEL_FILE", value_name = "FILE")]
+    pub log_level_file: Option<PathBuf>,
 
     /// How it is logged
     #[arg(long, env = "KEEPTRUSTS_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]

@@ -10,6 +10,7 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tracing::Instrument as _;
 
 use crate::lifecycle::decide;
 use crate::resources::{Key, KeyKind};
@@ -50,10 +51,11 @@ pub(super) async fn reconcile<K: Key>(
             return Ok(Action::await_change());
         }
     };
-    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached));
+    let span = cached.identity.span(None);
+    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached).instrument(span.clone()));
     let again = pass.await.unwrap_or_else(|error| {
         // The panic has been logged where it happened; its payload isn't repeated.
-        tracing::error!(panicked = error.is_panic(), "a pass ended before its time");
+        span.in_scope(|| tracing::error!(panicked = error.is_panic(), "a pass ended before its time"));
         Some(RETRY)
     });
     Ok(again.map_or_else(Action::await_change, Action::requeue))
@@ -72,13 +74,7 @@ fn unreadable(context: &Context, kind: KeyKind, invalid: &InvalidObject) {
         uid: metadata.uid.clone().unwrap_or_default(),
         installation: context.installation.as_str().to_owned(),
     };
-    tracing::error!(
-        kind = kind.kind(),
-        namespace = identity.namespace,
-        name = identity.name,
-        error,
-        "can't be read"
-    );
+    let _span = identity.span(None).entered();
     context.events.unreadable(&identity, error);
 }
 
@@ -96,15 +92,10 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
     }
     for _ in 0..MOST_STEPS {
         let step = decide(&context.observe(&mut key));
-        tracing::debug!(
-            kind = key.identity().kind.kind(),
-            namespace = key.identity().namespace,
-            name = key.identity().name,
-            step = step.name(),
-            "next"
-        );
+        let span = key.identity().span(step.operation().or_else(|| key.operation()));
+        span.in_scope(|| tracing::debug!(step = step.name(), "next"));
         let _under_way = context.health.work().begin(key.memory.flight.as_ref().map(|flight| flight.started));
-        match (Executor { context, key: &mut key }).perform(step).await {
+        match (Executor { context, key: &mut key }).perform(step).instrument(span).await {
             Flow::Next => {}
             Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),
             Flow::Gone => {
@@ -113,7 +104,6 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
             }
         }
     }
-    let name = &key.identity().name;
-    tracing::error!(name, "a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
+    tracing::error!("a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
     Some(RETRY)
 }

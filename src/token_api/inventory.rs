@@ -149,11 +149,11 @@ impl Inventory {
         if self.shelf(kind).doubt().weigh(&listing) {
             if self.absence_doubted(kind) {
                 tracing::warn!(
-                    kind = kind.kind(),
+                    tokens = kind.token_type(),
                     "tokens vanished from the list all at once: it isn't believed"
                 );
             } else {
-                tracing::info!(kind = kind.kind(), "the list of tokens is believed again");
+                tracing::info!(tokens = kind.token_type(), "the list of tokens is believed again");
             }
         }
         let listing = Arc::new(listing);
@@ -239,7 +239,7 @@ impl Inventory {
             let error = match self.fresh(kind, wanted).await {
                 Ok(listing) => {
                     if failures > 0 {
-                        tracing::info!(kind = kind.kind(), "tokens can be listed again");
+                        tracing::info!(tokens = kind.token_type(), "tokens can be listed again");
                     }
                     failures = 0;
                     self.sleep_until_stale(kind, listing.begun).await;
@@ -249,7 +249,7 @@ impl Inventory {
                 Err(error) => error,
             };
             if failures == 0 {
-                tracing::warn!(kind = kind.kind(), class = ?error.class, %error, "tokens can't be listed");
+                tracing::warn!(tokens = kind.token_type(), class = ?error.class, %error, "tokens can't be listed");
             }
             failures = failures.saturating_add(1);
             // A refused credential may be mended at any time, and then there is nothing to wait for.

@@ -13,6 +13,7 @@ mod faults;
 mod ha;
 mod health;
 mod life;
+mod logs;
 mod orphans;
 mod quiet;
 mod refusals;
@@ -97,6 +98,9 @@ fn main() -> ExitCode {
             ha::what_a_leader_holds_that_is_cut_off_is_not_lost_on_the_way,
             health::a_token_api_that_is_down_is_told_and_stops_nobody,
             health::an_operator_that_comes_before_its_crds_waits_for_them,
+            logs::every_line_about_a_key_says_whose_it_is,
+            logs::a_key_at_rest_is_not_worth_a_line,
+            logs::the_level_changes_while_the_operator_runs,
         ])
         .tests(what_others_do_and_how_it_ends())
         .run()
