@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::lifecycle::duration;
 use crate::lifecycle::naming::{DEFAULT_NAME_LENGTH, MIN_NAME_LENGTH};
+use crate::selector::KeySelector;
 use crate::token_api::Settings;
 
 /// The longest limit on names: what a status holds of a name.
@@ -84,6 +85,11 @@ pub struct RunArguments {
         value_name = "NAMESPACE"
     )]
     pub watch_namespaces: Vec<String>,
+
+    /// Keep only keys with these labels, for example `team=shop,env in (prod,stage)`; whoever may label keys decides who keeps
+    /// them. Default: all keys
+    #[arg(long, env = "KEEPTRUSTS_WATCH_LABEL_SELECTOR", value_name = "SELECTOR")]
+    pub watch_label_selector: Option<KeySelector>,
 
     /// Allow resources of this namespace to adopt tokens that were made elsewhere (spec.adopt); may be repeated, and *
     /// stands for all namespaces. Whoever may create keys there can then take over any token that no other resource

@@ -13,5 +13,6 @@ pub mod lifecycle;
 pub mod orphans;
 pub mod reference;
 pub mod resources;
+pub mod selector;
 pub mod telemetry;
 pub mod token_api;

@@ -12,6 +12,7 @@ use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
 use crate::resources::{DesiredState, WorkloadsStatus};
+use crate::selector::KeySelector;
 use crate::token_api::{Client, Inventory};
 
 use super::adoption::Adoptions;
@@ -19,6 +20,7 @@ use super::directory::Directory;
 use super::events::Events;
 use super::key::{KeyState, Keys};
 use super::kubernetes::Kubernetes;
+use super::resource::KeyObject;
 use super::users::Users;
 use super::workloads::Rollouts;
 
@@ -34,6 +36,8 @@ pub(super) struct Context {
     pub(super) keys: Keys,
     /// All resources and Secrets of ours, as the caches hold them.
     pub(super) directory: Directory,
+    /// Which keys are kept; all, without one.
+    pub(super) selector: Option<KeySelector>,
     /// Who may adopt.
     pub(super) adoptions: Adoptions,
     /// Who uses which Secret, if that is looked for.
@@ -51,6 +55,11 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Whether this operator keeps the key. Labels may change at any time.
+    pub(super) fn keeps(&self, object: &KeyObject) -> bool {
+        self.selector.as_ref().is_none_or(|selector| selector.matches(&object.labels))
+    }
+
     /// Who uses the key's Secret. What isn't known yet is as it was.
     fn users(&self, key: &KeyState) -> Option<WorkloadsStatus> {
         let users = self.users.as_ref()?;

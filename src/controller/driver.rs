@@ -91,6 +91,11 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
         context.tokens.find_own().await;
     }
     for _ in 0..MOST_STEPS {
+        // It may be another operator's since it was read. What is in flight is finished all the same.
+        if !context.keeps(&key.object) && !key.in_flight() {
+            context.keys.forget(&key.identity().uid);
+            return None;
+        }
         let step = decide(&context.observe(&mut key));
         let span = key.identity().span(step.operation().or_else(|| key.operation()));
         span.in_scope(|| tracing::debug!(step = step.name(), "next"));

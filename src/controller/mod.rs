@@ -81,6 +81,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         name_limit: arguments.max_token_name_length,
         keys: key::Keys::default(),
         directory: Directory::default(),
+        selector: arguments.watch_label_selector.clone(),
         adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),
         rollouts: Rollouts::at_most(arguments.max_rollouts),
         users: arguments.discover_workloads.then(|| Users::in_scopes(scopes.len())),
@@ -113,8 +114,8 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
             synced.synced();
         })
     });
-    // Nobody who doesn't watch a place calls its tokens orphans.
-    if arguments.watch_namespaces.is_empty() {
+    // Nobody who doesn't watch a place, or a key, calls its tokens orphans.
+    if arguments.watch_namespaces.is_empty() && arguments.watch_label_selector.is_none() {
         let lease = orphans::lease(client.default_namespace(), &lease);
         tokio::spawn(orphans::report(Arc::clone(&context), health.clone(), lease));
     }

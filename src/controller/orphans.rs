@@ -27,7 +27,7 @@ struct Watch {
 }
 
 /// Looks through every new list until the context's `stop`, once all caches are filled. Only for an operator that
-/// watches all namespaces. Nothing is told by who stands by, for it has no lists. `lease` is what events are about.
+/// watches all keys of all namespaces. Nothing is told by who stands by, for it has no lists. `lease` is what events are about.
 pub(super) async fn report(context: Arc<Context>, health: Health, lease: ObjectReference) {
     let mut changes = context.inventory.changes();
     let mut watches = [(KeyKind::Access, Watch::default()), (KeyKind::Gateway, Watch::default())];

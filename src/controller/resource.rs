@@ -1,5 +1,7 @@
 //! A resource as the core observes it, whichever kind it is. Behind this point nothing is generic.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt;
 
 use crate::lifecycle::desired::{self, Desired};
@@ -27,6 +29,8 @@ pub(super) struct KeyObject {
     pub(super) owner: Owner,
     /// All finalizers on it, ours or not.
     pub(super) finalizers: Vec<String>,
+    /// Its labels, by which it may be another operator's.
+    pub(super) labels: BTreeMap<String, String>,
     /// Name of its Secret. Cleanup needs it without a valid spec.
     pub(super) secret_name: String,
     /// The Secret's data key that holds the value; likewise.
@@ -69,6 +73,7 @@ impl KeyObject {
                 status: object.status().cloned().unwrap_or_default(),
             },
             finalizers,
+            labels: object.labels().clone(),
             identity: Identity {
                 kind: K::KIND,
                 namespace,

@@ -106,7 +106,12 @@ fn control<K: Key>(
     let keys: Api<DeserializeGuard<K>> = api(client, namespace);
     let bereaved = Arc::clone(context);
     let (store, writer) = reflector::store();
-    let stream = watcher(keys, watcher::Config::default())
+    let config = watcher::Config::default();
+    let config = match &context.selector {
+        Some(selector) => config.labels(&selector.to_string()),
+        None => config,
+    };
+    let stream = watcher(keys, config)
         .default_backoff()
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(object) = event {

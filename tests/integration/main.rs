@@ -21,6 +21,7 @@ mod restore;
 mod revoked;
 mod rotation;
 mod rules;
+mod selector;
 mod shapes;
 mod stopping;
 mod workloads;
@@ -101,6 +102,11 @@ fn main() -> ExitCode {
             logs::every_line_about_a_key_says_whose_it_is,
             logs::a_key_at_rest_is_not_worth_a_line,
             logs::the_level_changes_while_the_operator_runs,
+            selector::keys_without_the_label_are_left_alone,
+            selector::a_key_that_loses_its_label_is_left_as_it_is,
+            selector::what_is_in_flight_is_finished_though_the_label_is_gone,
+            selector::no_orphans_are_reported_by_who_does_not_see_all_keys,
+            selector::nonsense_is_refused_by_the_flags_name,
         ])
         .tests(what_others_do_and_how_it_ends())
         .run()
