@@ -5,12 +5,13 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use url::Url;
 
 use crate::lifecycle::duration;
 use crate::lifecycle::naming::{DEFAULT_NAME_LENGTH, MIN_NAME_LENGTH};
 use crate::metrics::MetricsAddress;
+use crate::selector::KeySelector;
 use crate::token_api::Settings;
 
 /// The longest limit on names: what a status holds of a name.
@@ -78,7 +79,7 @@ pub struct RunArguments {
     #[arg(long, env = "KEEPTRUSTS_MAX_TOKEN_NAME_LENGTH", default_value_t = DEFAULT_NAME_LENGTH, value_name = "N", value_parser = name_length)]
     pub max_token_name_length: usize,
 
-    /// Where /healthz and /readyz are served
+    /// Where /livez and /readyz are served
     #[arg(long, env = "KEEPTRUSTS_HEALTH_ADDRESS", default_value = "0.0.0.0:8081", value_name = "ADDRESS")]
     pub health_address: SocketAddr,
 
@@ -98,6 +99,11 @@ pub struct RunArguments {
         value_name = "NAMESPACE"
     )]
     pub watch_namespaces: Vec<String>,
+
+    /// Keep only keys with these labels, for example `team=shop,env in (prod,stage)`; whoever may label keys decides who keeps
+    /// them. Default: all keys
+    #[arg(long, env = "KEEPTRUSTS_WATCH_LABEL_SELECTOR", value_name = "SELECTOR")]
+    pub watch_label_selector: Option<KeySelector>,
 
     /// Allow resources of this namespace to adopt tokens that were made elsewhere (spec.adopt); may be repeated, and *
     /// stands for all namespaces. Whoever may create keys there can then take over any token that no other resource
@@ -122,17 +128,64 @@ pub struct RunArguments {
     #[arg(long, env = "KEEPTRUSTS_CONCURRENCY", default_value = "16", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
 
-    /// Name of this pod, for events
+    /// Name of this pod, for events and the Lease
     #[arg(long, env = "HOSTNAME", default_value = "keeptrusts-operator", value_name = "NAME")]
     pub pod_name: String,
 
-    /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,keeptrusts_operator=debug`
+    /// Who acts, where several run
+    #[command(flatten)]
+    pub leader_election: LeaderElectionArguments,
+
+    /// What is logged, and how
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogArguments {
+    /// What is logged: a level (error, warn, info, debug, trace, off) or a filter such as `info,keeptrusts_operator=debug`
     #[arg(long, env = "KEEPTRUSTS_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
     pub log_level: String,
+
+    /// File that says the same and comes first, unless it is empty; read again whenever it changes
+    #[arg(long, env = "KEEPTRUSTS_LOG_LEVEL_FILE", value_name = "FILE")]
+    pub log_level_file: Option<PathBuf>,
 
     /// How it is logged
     #[arg(long, env = "KEEPTRUSTS_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
+}
+
+/// Who acts, where several operators run.
+#[derive(Clone, Debug, Args)]
+pub struct LeaderElectionArguments {
+    /// Act only while holding a Lease in the operator's own namespace, so that one of several replicas does and the others
+    /// stand by. Without it every one acts; they don't harm each other, but make calls in vain
+    #[arg(
+        long = "leader-election",
+        env = "KEEPTRUSTS_LEADER_ELECTION",
+        default_value = "true",
+        action = ArgAction::Set,
+        value_name = "BOOL"
+    )]
+    pub enabled: bool,
+
+    /// Name of the Lease. Default: keeptrusts-operator, with --instance behind it unless that is the default
+    #[arg(long, env = "KEEPTRUSTS_LEASE_NAME", value_name = "NAME")]
+    pub lease_name: Option<String>,
+
+    /// How long the Lease must go without a renewal before another replica takes it
+    #[arg(long, env = "KEEPTRUSTS_LEASE_DURATION", default_value = "15s", value_name = "DURATION", value_parser = duration::parse)]
+    pub lease_duration: Duration,
+
+    /// How long the holder tries to renew the Lease before it gives up and ends; less than --lease-duration
+    #[arg(long, env = "KEEPTRUSTS_LEASE_RENEW_DEADLINE", default_value = "10s", value_name = "DURATION", value_parser = duration::parse)]
+    pub lease_renew_deadline: Duration,
+
+    /// How often the Lease is renewed, and looked at by those who stand by; less than --lease-renew-deadline
+    #[arg(long, env = "KEEPTRUSTS_LEASE_RETRY_PERIOD", default_value = "2s", value_name = "DURATION", value_parser = duration::parse)]
+    pub lease_retry_period: Duration,
 }
 
 /// How logs are written.

@@ -1,8 +1,14 @@
-//! `/healthz` and `/readyz`, for kubelet.
+//! `/livez` and `/readyz`, for kubelet and for people: what is checked, by name, and what is missing.
+//!
+//! Only what waiting or a restart can cure decides. The state of the token API, of the credential and of leadership is told and
+//! decides nothing: a restart cures nothing there, and may cost a value that is held in memory.
 
+mod work;
+
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -12,59 +18,219 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Whether the operator is ready: once every cache is filled. The token API's state has no part in it, for a restart
-/// cures nothing there.
-#[derive(Clone, Debug)]
-pub struct Health(Arc<AtomicUsize>);
+pub use self::work::{UnderWay, Work};
+
+/// What is missing until the operator is ready, in the order in which it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Missing {
+    ApiServer,
+    /// These, by name.
+    Crds(Vec<String>),
+    /// Of so many watches.
+    Caches(usize),
+    Nothing,
+}
+
+/// What is told and decides nothing.
+type Note = Box<dyn Fn() -> String + Send + Sync>;
+
+/// How the operator does.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    missing: Mutex<Missing>,
+    notes: Mutex<Vec<(&'static str, Note)>>,
+    work: Work,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Health").field(&self.missing()).finish()
+    }
+}
 
 impl Default for Health {
     fn default() -> Self {
-        // One that never syncs, until it is known how many do.
-        Self(Arc::new(AtomicUsize::new(1)))
+        Self(Arc::new(Inner {
+            missing: Mutex::new(Missing::ApiServer),
+            notes: Mutex::default(),
+            work: Work::default(),
+        }))
     }
 }
 
 impl Health {
-    /// So many watches have to sync.
+    fn missing(&self) -> MutexGuard<'_, Missing> {
+        self.0.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Vec<(&'static str, Note)>> {
+        self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The API server answers, and serves everything but these CRDs.
+    pub fn lacks_crds(&self, names: Vec<String>) {
+        *self.missing() = Missing::Crds(names);
+    }
+
+    /// The CRDs are there; so many watches have to fill their caches.
     pub fn expect(&self, watches: usize) {
-        self.0.store(watches, Ordering::Release);
+        *self.missing() = Missing::Caches(watches);
     }
 
     /// One of them has.
     pub fn synced(&self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let mut missing = self.missing();
+        *missing = match &*missing {
+            Missing::Caches(left) if *left > 1 => Missing::Caches(left - 1),
+            _ => Missing::Nothing,
+        };
     }
 
-    /// Whether all have.
+    /// Whether the operator is ready: every cache is filled.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
+        *self.missing() == Missing::Nothing
     }
 
-    fn ready(&self) -> (StatusCode, &'static str) {
-        if self.is_ready() {
-            (StatusCode::OK, "ok\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "the caches aren't filled yet\n")
-        }
+    /// Has something told under this name, which decides nothing. It must hold no secret: whoever reaches the port reads it.
+    pub fn tell(&self, name: &'static str, note: impl Fn() -> String + Send + Sync + 'static) {
+        self.notes().push((name, Box::new(note)));
     }
 
-    /// Answers on `address` until `stop`.
+    /// What is under way.
+    #[must_use]
+    pub fn work(&self) -> &Work {
+        &self.0.work
+    }
+
+    /// Answers on `address` until `end`. From `stop` on the operator isn't ready any more; but it lives, for it may hold a value
+    /// that is still to be written.
     ///
     /// # Errors
     /// If it can't listen there.
-    pub async fn serve(self, address: SocketAddr, stop: CancellationToken) -> anyhow::Result<JoinHandle<()>> {
+    pub async fn serve(
+        self,
+        address: SocketAddr,
+        stop: CancellationToken,
+        end: CancellationToken,
+    ) -> anyhow::Result<JoinHandle<()>> {
         let listener = TcpListener::bind(address)
             .await
             .with_context(|| format!("can't listen on --health-address {address}"))?;
+        let ready = self.clone();
         let routes = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(move || async move { self.ready() }));
+            .route("/livez", get(move || async move { self.live().answer() }))
+            .route("/readyz", get(move || async move { ready.ready(stop.is_cancelled()).answer() }));
         Ok(tokio::spawn(async move {
-            let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+            let served = axum::serve(listener, routes).with_graceful_shutdown(end.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "the health endpoint ended");
             }
         }))
+    }
+
+    /// Whether there is something that only a restart cures. That this is answered at all is the better part of it.
+    fn live(&self) -> Report {
+        let mut report = Report::default();
+        let work = &self.0.work;
+        let stuck = |since: Duration| Err(format!("a step has been under way for {} s", since.as_secs()));
+        report.check("work", work.stuck().map_or_else(|| Ok(work.to_string()), stuck));
+        report
+    }
+
+    fn ready(&self, stopping: bool) -> Report {
+        let mut report = Report::default();
+        if stopping {
+            report.check("stop", Err("asked for; what is under way is finished first".to_owned()));
+        }
+        let missing = self.missing().clone();
+        let after = |what: &str| Err(format!("waits for {what}"));
+        let filled = || Ok("filled".to_owned());
+        let (server, crds, caches) = match missing {
+            Missing::ApiServer => (Err("not reached yet".to_owned()), after("kubernetes"), after("crds")),
+            Missing::Crds(names) => {
+                (Ok("reached".to_owned()), Err(format!("not installed: {}", names.join(", "))), after("crds"))
+            }
+            Missing::Caches(left) => {
+                (Ok("reached".to_owned()), Ok("served".to_owned()), Err(format!("{left} to be filled")))
+            }
+            Missing::Nothing => (Ok("reached".to_owned()), Ok("served".to_owned()), filled()),
+        };
+        report.check("kubernetes", server);
+        report.check("crds", crds);
+        report.check("caches", caches);
+        for (name, note) in self.notes().iter() {
+            report.note(name, &note());
+        }
+        report
+    }
+}
+
+/// What an endpoint says: a line for each check and each note.
+#[derive(Default)]
+struct Report {
+    lines: String,
+    failed: bool,
+}
+
+impl Report {
+    fn check(&mut self, name: &str, outcome: Result<String, String>) {
+        self.failed |= outcome.is_err();
+        match outcome {
+            Ok(text) => self.line('+', name, &text),
+            Err(text) => self.line('-', name, &text),
+        }
+    }
+
+    fn note(&mut self, name: &str, text: &str) {
+        self.line(' ', name, text);
+    }
+
+    fn line(&mut self, mark: char, name: &str, text: &str) {
+        // Writing to a String can't fail.
+        let _ = writeln!(self.lines, "[{mark}] {name}: {text}");
+    }
+
+    fn answer(self) -> (StatusCode, String) {
+        let (status, word) =
+            if self.failed { (StatusCode::SERVICE_UNAVAILABLE, "failed") } else { (StatusCode::OK, "ok") };
+        (status, format!("{}{word}\n", self.lines))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readyz(health: &Health) -> (u16, String) {
+        let (status, body) = health.ready(false).answer();
+        (status.as_u16(), body)
+    }
+
+    #[test]
+    fn what_is_missing_is_named_until_nothing_is() {
+        let health = Health::default();
+        health.tell("token-api", || "can't be reached".to_owned());
+        let line = "[ ] token-api: can't be reached\n";
+        let waits = "[-] crds: waits for kubernetes\n[-] caches: waits for crds\n";
+        assert_eq!(readyz(&health), (503, format!("[-] kubernetes: not reached yet\n{waits}{line}failed\n")));
+        health.lacks_crds(vec!["accesskeys.example.com".to_owned()]);
+        let (status, body) = readyz(&health);
+        assert!(
+            status == 503 && body.contains("[-] crds: not installed: accesskeys.example.com\n"),
+            "{body}"
+        );
+        health.expect(2);
+        health.synced();
+        let (status, body) = readyz(&health);
+        assert!(status == 503 && body.contains("[-] caches: 1 to be filled\n"), "{body}");
+        health.synced();
+        let all = "[+] kubernetes: reached\n[+] crds: served\n[+] caches: filled\n";
+        assert_eq!(readyz(&health), (200, format!("{all}{line}ok\n")), "what is only told decides nothing");
+        let (status, body) = health.ready(true).answer();
+        assert!(status == 503 && body.starts_with("[-] stop: asked for"), "{body}");
+        assert_eq!(health.live().answer().0, 200);
     }
 }

@@ -9,11 +9,13 @@ pub mod drain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod health;
+pub mod leader;
 pub mod lifecycle;
 pub mod metrics;
 pub mod orphans;
 pub mod reference;
 pub mod resources;
+pub mod selector;
 mod table;
 pub mod telemetry;
 pub mod token_api;

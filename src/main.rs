@@ -58,9 +58,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run(arguments: RunArguments) -> anyhow::Result<()> {
-    telemetry::start(&arguments.log_level, arguments.log_format)?;
+    let level = telemetry::start(&arguments.log)?;
     start()?.block_on(async {
         let stop = CancellationToken::new();
+        tokio::spawn(level.follow(stop.clone()));
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for Ctrl-C")?;
         tokio::spawn({

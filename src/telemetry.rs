@@ -1,21 +1,190 @@
-//! Logs.
+//! Logs: as text or JSON, at a level that can be changed while the operator runs.
+//!
+//! Every line about a key stands in its [`of_key`] span, which says whose it is.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+use tracing::field::Empty;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-use crate::config::LogFormat;
+use crate::config::{LogArguments, LogFormat};
+
+/// How often the file of the level is looked at. Kubelet's own period is about a minute.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The most that is read of it.
+const MAX_FILTER: u64 = 4_096;
+
+/// The span of lines about a key, in the course of an operation if there is one. Its level is the highest, so that a line of
+/// any level tells whose it is.
+pub(crate) fn of_key(kind: &str, namespace: &str, name: &str, uid: &str, operation: Option<&str>) -> Span {
+    let span = tracing::error_span!(parent: None, "key", kind, namespace, name = Empty, uid, operation);
+    // In JSON a span's own name stands in the field `name`, unless another comes after it.
+    span.record("name", name);
+    span
+}
 
 /// Starts logging to standard error.
 ///
 /// # Errors
-/// If the filter can't be read.
-pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log-level {filter} is neither a level nor a filter"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.with_ansi(false).init(),
-        LogFormat::Json => logs.json().init(),
+/// If the filter of the flag can't be read.
+pub fn start(arguments: &LogArguments) -> anyhow::Result<Level> {
+    let filter = &arguments.log_level;
+    let flag = parse(filter).with_context(|| format!("--log-level {filter} can't be used"))?;
+    let (layer, handle) = reload::Layer::new(flag);
+    let registry = tracing_subscriber::registry().with(layer);
+    match arguments.log_format {
+        LogFormat::Text => registry.with(fmt::layer().with_ansi(false).with_writer(io::stderr)).init(),
+        LogFormat::Json => {
+            let lines = json_subscriber::fmt::layer()
+                .with_writer(io::stderr)
+                .flatten_event(true)
+                .with_current_span(false)
+                .flatten_span_list_on_top_level(true);
+            // Those of libraries have names, too, which aren't a key's.
+            let ours = filter_fn(|it| it.is_event() || it.target().starts_with(env!("CARGO_CRATE_NAME")));
+            registry.with(lines.with_filter(ours)).init();
+        }
     }
-    Ok(())
+    let mut level = Level {
+        file: arguments.log_level_file.clone(),
+        flag: filter.clone(),
+        seen: None,
+        in_force: filter.clone(),
+        handle,
+    };
+    level.look();
+    Ok(level)
+}
+
+/// The filter of the logs, which a file may change.
+pub struct Level {
+    file: Option<PathBuf>,
+    /// What is in force where the file says nothing.
+    flag: String,
+    /// What the file was last seen to say, or why it can't be read.
+    seen: Option<Result<String, String>>,
+    in_force: String,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Level {
+    /// Follows the file until `stop`. One that is missing or makes no sense leaves the level as it was.
+    pub async fn follow(mut self, stop: CancellationToken) {
+        if self.file.is_none() {
+            return;
+        }
+        while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let Some(path) = &self.file else { return };
+        // The content decides, not the time of change: kubelet swaps a symbolic link.
+        let seen = read(path).map_err(|error| error.to_string());
+        if self.seen.as_ref() == Some(&seen) {
+            return;
+        }
+        self.seen = Some(seen.clone());
+        let wanted = match seen {
+            Ok(text) if text.is_empty() => self.flag.clone(),
+            Ok(text) => text,
+            Err(error) => {
+                let file = path.display();
+                tracing::error!(%file, error, "--log-level-file can't be read; the level stays {}", self.in_force);
+                return;
+            }
+        };
+        if wanted == self.in_force {
+            return;
+        }
+        let changed = parse(&wanted).and_then(|filter| Ok(self.handle.reload(filter)?));
+        match changed {
+            Ok(()) => {
+                tracing::info!("the log level is {wanted} now; it was {}", self.in_force);
+                self.in_force = wanted;
+            }
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "what --log-level-file says can't be used; the level stays {}",
+                self.in_force
+            ),
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILTER).read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
+}
+
+/// Reads a filter. The library takes a word that is no level for the name of a module, of which it then shows everything, and nothing of
+/// any other: a slip of the pen would silence the log.
+fn parse(text: &str) -> anyhow::Result<EnvFilter> {
+    let bare = |part: &&str| !part.is_empty() && !part.contains(['=', '[']);
+    if let Some(word) =
+        text.split(',').map(str::trim).filter(bare).find(|it| it.parse::<LevelFilter>().is_err())
+    {
+        anyhow::bail!("{word:?} is no level: error, warn, info, debug, trace or off");
+    }
+    EnvFilter::try_new(text).with_context(|| format!("{text:?} is neither a level nor a filter"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_refused() {
+        for text in ["info", "WARN", "off", "info,keeptrusts_operator=debug", "keeptrusts_operator=trace"] {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        for text in
+            ["infoo", "info,debgu", "keeptrusts_operator", "kube=wran", "info;debug", "info, kube=warn"]
+        {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_changes_the_level_and_one_that_makes_no_sense_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("level");
+        let (_layer, handle) = reload::Layer::new(parse("info").unwrap());
+        let mut level = Level {
+            file: Some(file.clone()),
+            flag: "info".to_owned(),
+            seen: None,
+            in_force: "info".to_owned(),
+            handle,
+        };
+        for (text, in_force) in [
+            (None, "info"),
+            (Some("debug\n"), "debug"),
+            (Some("debgu"), "debug"),
+            (Some("warn,kube=off"), "warn,kube=off"),
+            (None, "warn,kube=off"),
+            (Some(" \n"), "info"),
+        ] {
+            match text {
+                Some(text) => std::fs::write(&file, text).unwrap(),
+                None => drop(std::fs::remove_file(&file)),
+            }
+            level.look();
+            assert_eq!(level.in_force, in_force, "{text:?}");
+            let now = level.handle.with_current(ToString::to_string).unwrap();
+            assert_eq!(now.split(',').count(), in_force.split(',').count(), "{now}");
+        }
+    }
 }

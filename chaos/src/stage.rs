@@ -137,6 +137,8 @@ async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, r
         "crds": {"enabled": false},
         "instance": INSTANCE,
         "inventoryPeriod": INVENTORY_PERIOD,
+        // All operators act at once: what keeps them from harming each other isn't the Lease.
+        "leaderElection": {"enabled": false},
         "restartWorkloads": true,
         "log": {"level": "info,keeptrusts_operator=debug"},
         "api": {

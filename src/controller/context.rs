@@ -6,11 +6,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock;
+use crate::health::Health;
+use crate::leader::Leadership;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
 use crate::metrics::Metrics;
 use crate::resources::{DesiredState, WorkloadsStatus};
+use crate::selector::KeySelector;
 use crate::token_api::{Client, Inventory};
 
 use super::adoption::Adoptions;
@@ -18,6 +21,7 @@ use super::directory::Directory;
 use super::events::Events;
 use super::key::{KeyState, Keys};
 use super::kubernetes::Kubernetes;
+use super::resource::KeyObject;
 use super::users::Users;
 use super::workloads::Rollouts;
 
@@ -33,13 +37,19 @@ pub(super) struct Context {
     pub(super) keys: Keys,
     /// All resources and Secrets of ours, as the caches hold them.
     pub(super) directory: Directory,
+    /// Which keys are kept; all, without one.
+    pub(super) selector: Option<KeySelector>,
     /// Who may adopt.
     pub(super) adoptions: Adoptions,
     /// Who uses which Secret, if that is looked for.
     pub(super) users: Option<Users>,
     /// Workloads that are being restarted.
     pub(super) rollouts: Rollouts,
-    /// Passes under way: neither shutdown nor anything else cancels them.
+    /// Whether this process is the one that acts.
+    pub(super) leadership: Leadership,
+    /// Told of what is under way.
+    pub(super) health: Health,
+    /// Passes under way: neither shutdown nor a lost Lease nor anything else cancels them.
     pub(super) passes: TaskTracker,
     pub(super) metrics: Metrics,
     /// Cancelled when the process is to stop.
@@ -47,6 +57,11 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Whether this operator keeps the key. Labels may change at any time.
+    pub(super) fn keeps(&self, object: &KeyObject) -> bool {
+        self.selector.as_ref().is_none_or(|selector| selector.matches(&object.labels))
+    }
+
     /// Who uses the key's Secret. What isn't known yet is as it was.
     fn users(&self, key: &KeyState) -> Option<WorkloadsStatus> {
         let users = self.users.as_ref()?;

@@ -11,6 +11,7 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tracing::Instrument as _;
 
 use crate::lifecycle::decide;
 use crate::metrics::PassEnd;
@@ -42,9 +43,14 @@ pub(super) async fn reconcile<K: Key>(
 ) -> Result<Action, Infallible> {
     let context = &driver.context;
     let meta = object.meta();
-    let (namespace, name) = (meta.namespace.as_deref(), meta.name.as_deref());
-    let counted =
-        context.metrics.passes.begin(K::KIND, namespace.unwrap_or_default(), name.unwrap_or_default());
+    let (namespace, name) =
+        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    // The one gate: who stands by looks on, and whoever begins to lead looks at every key anew.
+    if !context.leadership.is_held() {
+        context.metrics.passes.gone(K::KIND, namespace, name);
+        return Ok(Action::await_change());
+    }
+    let counted = context.metrics.passes.begin(K::KIND, namespace, name);
     let cached = match &object.0 {
         Ok(key) => KeyObject::of(key, &context.installation, None),
         Err(invalid) => {
@@ -53,13 +59,14 @@ pub(super) async fn reconcile<K: Key>(
             return Ok(Action::await_change());
         }
     };
-    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached));
+    let span = cached.identity.span(None);
+    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached).instrument(span.clone()));
     let (again, end) = match pass.await {
         Ok(None) => (None, PassEnd::Rest),
         Ok(again) => (again, PassEnd::Later),
         Err(error) => {
             // The panic has been logged where it happened; its payload isn't repeated.
-            tracing::error!(panicked = error.is_panic(), "a pass ended before its time");
+            span.in_scope(|| tracing::error!(panicked = error.is_panic(), "a pass ended before its time"));
             (Some(RETRY), PassEnd::Panic)
         }
     };
@@ -80,13 +87,7 @@ fn unreadable(context: &Context, kind: KeyKind, invalid: &InvalidObject) {
         uid: metadata.uid.clone().unwrap_or_default(),
         installation: context.installation.as_str().to_owned(),
     };
-    tracing::error!(
-        kind = kind.kind(),
-        namespace = identity.namespace,
-        name = identity.name,
-        error,
-        "can't be read"
-    );
+    let _span = identity.span(None).entered();
     context.events.unreadable(&identity, error);
 }
 
@@ -103,15 +104,16 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
         context.tokens.find_own().await;
     }
     for _ in 0..MOST_STEPS {
+        // It may be another operator's since it was read. What is in flight is finished all the same.
+        if !context.keeps(&key.object) && !key.in_flight() {
+            context.keys.forget(&key.identity().uid);
+            return None;
+        }
         let step = decide(&context.observe(&mut key));
-        tracing::debug!(
-            kind = key.identity().kind.kind(),
-            namespace = key.identity().namespace,
-            name = key.identity().name,
-            step = step.name(),
-            "next"
-        );
-        match (Executor { context, key: &mut key }).perform(step).await {
+        let span = key.identity().span(step.operation().or_else(|| key.operation()));
+        span.in_scope(|| tracing::debug!(step = step.name(), "next"));
+        let _under_way = context.health.work().begin(key.memory.flight.as_ref().map(|flight| flight.started));
+        match (Executor { context, key: &mut key }).perform(step).instrument(span).await {
             Flow::Next => {}
             Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),
             Flow::Gone => {
@@ -120,7 +122,6 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
             }
         }
     }
-    let name = &key.identity().name;
-    tracing::error!(name, "a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
+    tracing::error!("a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
     Some(RETRY)
 }

@@ -46,7 +46,7 @@ impl Events {
         Self(sender)
     }
 
-    /// Tells of something that happened.
+    /// Tells of something that happened, in an event and in the log, where the key's span says of whom.
     pub(super) fn tell(
         &self,
         about: &Identity,
@@ -56,8 +56,10 @@ impl Events {
         note: impl Into<String>,
     ) {
         let note: String = note.into();
-        let (kind, namespace, name) = (about.kind.kind(), &about.namespace, &about.name);
-        tracing::info!(kind, namespace, name, reason, "{note}");
+        match type_ {
+            EventType::Normal => tracing::info!(reason, "{note}"),
+            EventType::Warning => tracing::warn!(reason, "{note}"),
+        }
         let reference = ObjectReference {
             api_version: Some(format!("{GROUP}/v1alpha1")),
             kind: Some(about.kind.kind().to_owned()),
@@ -132,12 +134,20 @@ impl Events {
         if ready(old) == ready(new) {
             return;
         }
-        // An operation that simply goes on says so by its end.
-        if ["Ready", "Minting", "Rotating"].contains(&condition.reason.as_str()) {
-            return;
+        let reason = condition.reason.as_str();
+        match reason {
+            // An operation that simply goes on says so by its end.
+            "Minting" | "Rotating" => return,
+            "Ready" => {
+                if operation(old) == operation(new) {
+                    tracing::info!(reason, "{}", condition.message);
+                }
+                return;
+            }
+            _ => {}
         }
         let type_ = if condition.status == "True" { EventType::Normal } else { EventType::Warning };
-        self.tell(about, type_, "Reconcile", &condition.reason, &condition.message);
+        self.tell(about, type_, "Reconcile", reason, &condition.message);
     }
 }
 

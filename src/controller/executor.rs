@@ -125,16 +125,15 @@ impl Executor<'_> {
     /// A call failed that may simply be made again. During an operation it is, while patience lasts.
     async fn missed(&mut self, error: &(dyn Display + Sync)) -> Flow {
         let wait = self.key.next_wait();
-        let name = &self.key.identity().name;
         let Some(flight) = &self.key.memory.flight else {
-            tracing::warn!(%error, name, "a call failed");
+            tracing::warn!(%error, "a call failed");
             return Flow::Later(wait);
         };
         if clock::monotonic().since(flight.started) > self.context.timing.write_patience {
-            tracing::error!(%error, name, operation = flight.operation.id, "an operation was given up: its outcome is recovered");
+            tracing::error!(%error, "an operation was given up: its outcome is recovered");
             return self.finish(Outcome::Dropped);
         }
-        tracing::warn!(%error, name, operation = flight.operation.id, "a call failed; it is made again");
+        tracing::warn!(%error, "a call failed; it is made again");
         tokio::time::sleep(wait.min(RETRY_AT_MOST)).await;
         Flow::Next
     }
@@ -335,8 +334,7 @@ impl Executor<'_> {
                 self.finish(Outcome::Refused(trouble))
             }
             Err(MintError::Unknown(error)) => {
-                let name = &self.key.identity().name;
-                tracing::warn!(name, operation, error = error.message, "the outcome of a call isn't known");
+                tracing::warn!(error = error.message, "the outcome of a call isn't known");
                 let trouble = self.trouble(&error, asked);
                 self.finish(Outcome::Unknown(trouble))
             }
@@ -613,9 +611,8 @@ impl Executor<'_> {
             None => Life::Unknown,
         };
         if let Some(suspicion) = &of.suspicion {
-            let (kind, namespace) = (self.key.identity().kind.kind(), &self.key.identity().namespace);
-            let (name, id) = (&self.key.identity().name, &of.id);
-            tracing::warn!(kind, namespace, name, id, ?suspicion, ?life, "a token is under suspicion");
+            let id = &of.id;
+            tracing::warn!(id, ?suspicion, ?life, "a token is under suspicion");
             // What was altered and lives is believed from now on.
             if life == Life::Alive && !matches!(suspicion, Suspicion::Altered { .. }) {
                 let note = format!(

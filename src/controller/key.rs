@@ -231,6 +231,12 @@ impl KeyState {
         self.memory.flight.is_some()
     }
 
+    /// The id of the operation that this process carries out, or else of the one that is recorded.
+    pub(super) fn operation(&self) -> Option<&str> {
+        let recorded = || self.object.view.status.operation.as_ref().map(|operation| operation.id.as_str());
+        self.memory.flight.as_ref().map(|flight| flight.operation.id.as_str()).or_else(recorded)
+    }
+
     /// Nothing of the operation is held any more.
     pub(super) fn let_go(&mut self) {
         self.value = None;

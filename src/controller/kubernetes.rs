@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResourceList, ObjectMeta};
 use kube::api::{ListParams, ObjectList, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::core::{PartialObjectMeta, Request};
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::lifecycle::naming::Installation;
 use crate::metrics::KubernetesMetrics;
-use crate::resources::{FINALIZER, GROUP, KeyStatus, WorkloadRef};
+use crate::resources::{FINALIZER, GROUP, KeyKind, KeyStatus, WorkloadRef};
 
 use super::resource::KeyObject;
 use super::secrets::Identity;
@@ -104,10 +104,29 @@ pub(super) struct Kubernetes {
 /// # Errors
 /// If no kubeconfig and no pod's credential is found, or it can't be used.
 pub(crate) async fn client(metrics: &KubernetesMetrics) -> anyhow::Result<Client> {
+    Ok(ClientBuilder::try_from(config().await?)?.with_layer(metrics).build())
+}
+
+/// A client none of whose calls waits longer than this for its answer: for the Lease, and not for watches.
+///
+/// # Errors
+/// As [`client`].
+pub(crate) async fn impatient_client(
+    patience: Duration,
+    metrics: &KubernetesMetrics,
+) -> anyhow::Result<Client> {
+    let mut config = config().await?;
+    config.read_timeout = Some(patience);
+    // Counted from the call on, and not from when its connection was last used.
+    config.reset_reader_on_write = true;
+    Ok(ClientBuilder::try_from(config)?.with_layer(metrics).build())
+}
+
+async fn config() -> anyhow::Result<Config> {
     let mut config = Config::infer().await?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    Ok(ClientBuilder::try_from(config)?.with_layer(metrics).build())
+    Ok(config)
 }
 
 /// The uid of the namespace `kube-system`, which stands for the cluster.
@@ -118,6 +137,25 @@ pub(crate) async fn cluster_uid(client: &Client) -> Result<String, ApiError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = bounded(async { Ok(namespaces.get("kube-system").await?) }).await?;
     namespace.metadata.uid.ok_or_else(|| ApiError::Unavailable("kube-system has no uid".to_owned()))
+}
+
+/// The CRDs, by name, of the kinds that the API server doesn't serve. Whoever has a credential may ask that.
+///
+/// # Errors
+/// If the API server doesn't say.
+pub(crate) async fn missing_crds(client: &Client) -> Result<Vec<String>, ApiError> {
+    let path = format!("/apis/{GROUP}/v1alpha1");
+    let request = http::Request::get(path).body(Vec::new());
+    let request = request.map_err(|error| ApiError::Refused(error.to_string()))?;
+    let served = bounded(async { Ok(client.request::<APIResourceList>(request).await?) }).await;
+    let served = match served {
+        Ok(served) => served.resources,
+        Err(ApiError::NotFound) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let kinds = [KeyKind::Access, KeyKind::Gateway].map(KeyKind::plural).into_iter();
+    let missing = kinds.filter(|plural| !served.iter().any(|resource| resource.name == *plural));
+    Ok(missing.map(|plural| format!("{plural}.{GROUP}")).collect())
 }
 
 impl Kubernetes {

@@ -9,27 +9,28 @@ mod events;
 mod executor;
 mod key;
 pub(crate) mod kubernetes;
+mod notes;
 mod orphans;
 mod requesters;
 mod resource;
 mod scrape;
 pub mod secrets;
+mod starting;
 mod trouble;
 mod users;
 mod watches;
 mod workloads;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use backon::{ExponentialBuilder, Retryable as _};
+use anyhow::{Context as _, bail};
 use futures::future;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::RunArguments;
 use crate::health::Health;
+use crate::leader::{Candidate, Ended};
 use crate::lifecycle::naming::Installation;
 use crate::lifecycle::observed::Timing;
 use crate::metrics::{KubernetesMetrics, Metrics};
@@ -43,25 +44,28 @@ use self::kubernetes::Kubernetes;
 use self::users::Users;
 use self::workloads::Rollouts;
 
-/// Runs the operator until `stop`, and then until everything under way is finished.
+/// Runs the operator until `stop`, or until another replica leads, and then until everything under way is finished.
 ///
 /// # Errors
-/// If the settings can't be used, or no API server is found.
+/// If the settings can't be used, no API server is found, or the Lease was lost.
 pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Result<()> {
+    let election = &arguments.leader_election;
+    election.check(&arguments.connection.instance)?;
     let tokens = Arc::new(Client::new(&arguments.connection.settings())?);
     let calls = KubernetesMetrics::default();
     let metrics = Metrics::new(tokens.metrics(), &calls);
     let client = kubernetes::client(&calls).await.context("can't find the Kubernetes API server")?;
     let health = Health::default();
-    let serving = health.clone().serve(arguments.health_address, stop.clone()).await?;
-    let serving_metrics = metrics.serve(arguments.metrics_address, stop.clone()).await?;
-    metrics.leading(true);
+    let served = CancellationToken::new();
+    let serving = health.clone().serve(arguments.health_address, stop.clone(), served.clone()).await?;
+    let serving_metrics = metrics.serve(arguments.metrics_address, served.clone()).await?;
 
     let uid = match &arguments.connection.cluster_uid {
         Some(uid) => Some(uid.clone()),
-        None => cluster_uid(&client, &stop).await,
+        None => starting::cluster_uid(&client, &stop).await,
     };
     let Some(uid) = uid else { return Ok(()) };
+    let Some(()) = starting::crds(&client, &health, &stop).await else { return Ok(()) };
     let installation = Installation::new(&uid, &arguments.connection.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
@@ -70,6 +74,15 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     } else {
         arguments.watch_namespaces.iter().cloned().map(Some).collect()
     };
+    let lease = election.lease_name(&arguments.connection.instance);
+    let patient_for = election.lease_renew_deadline;
+    let candidate = Candidate::new(
+        election,
+        kubernetes::impatient_client(patient_for, &calls).await.context("can't find the Kubernetes API server")?,
+        client.default_namespace(),
+        &lease,
+        &arguments.pod_name,
+    );
     let context = Arc::new(Context {
         kubernetes: Kubernetes::new(client.clone(), installation.clone()),
         events: Events::start(client.clone(), arguments.pod_name.clone()),
@@ -77,9 +90,12 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         name_limit: arguments.max_token_name_length,
         keys: key::Keys::default(),
         directory: Directory::default(),
+        selector: arguments.watch_label_selector.clone(),
         adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),
         rollouts: Rollouts::at_most(arguments.max_rollouts),
         users: arguments.discover_workloads.then(|| Users::in_scopes(scopes.len())),
+        leadership: candidate.leadership(),
+        health: health.clone(),
         passes: TaskTracker::new(),
         metrics: metrics.clone(),
         stop: stop.clone(),
@@ -91,57 +107,89 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
 
     scrape::add_to(&metrics, &context, arguments.metrics_per_key, arguments.inventory_period);
     health.expect(scopes.len());
-    let discovering = tokio::spawn(discover(Arc::clone(&context), client.clone(), scopes.clone()));
+    notes::tell(&health, &context);
+    let discovering = discover(Arc::clone(&context), client.clone(), scopes.clone());
+    let files = {
+        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
+        async move { tokens.watch_files(stop).await }
+    };
+    let lists = list(Arc::clone(&context));
+    let beside = [
+        ("the search for workloads", beside(&stop, discovering)),
+        ("the watch of the connection's files", beside(&stop, files)),
+        ("the listing of tokens", beside(&stop, lists)),
+        ("the word of who leads", beside(&stop, tell_leader(Arc::clone(&context)))),
+    ];
     let watching = scopes.into_iter().map(|namespace| {
         let synced = health.clone();
         watches::run(client.clone(), namespace, Arc::clone(&context), arguments.concurrency, move || {
             synced.synced();
         })
     });
-    let files = tokio::spawn({
-        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
-        async move { tokens.watch_files(stop).await }
-    });
-    let lists = tokio::spawn({
-        let (inventory, stop) = (Arc::clone(&context.inventory), stop.clone());
-        async move { inventory.run(stop).await }
-    });
-    // Nobody who doesn't watch a place calls its tokens orphans.
-    if arguments.watch_namespaces.is_empty() {
-        let namespace = client.default_namespace().to_owned();
-        tokio::spawn(orphans::report(Arc::clone(&context), health.clone(), namespace));
+    // Nobody who doesn't watch a place, or a key, calls its tokens orphans.
+    if arguments.watch_namespaces.is_empty() && arguments.watch_label_selector.is_none() {
+        let lease = orphans::lease(client.default_namespace(), &lease);
+        tokio::spawn(orphans::report(Arc::clone(&context), health.clone(), lease));
     }
+    let finished = CancellationToken::new();
+    let candidacy = tokio::spawn(candidate.run(stop.clone(), finished.clone()));
     future::join_all(watching).await;
     context.passes.close();
     if !context.passes.is_empty() {
         tracing::info!(passes = context.passes.len(), "finishing what is under way");
     }
     context.passes.wait().await;
+    // Not before: while something is under way the Lease is held.
+    finished.cancel();
+    let ended = candidacy.await;
     tracing::info!("stopped");
-    // Each ends by itself once `stop` is cancelled; one that panicked is told by the panic's own message.
-    let _ended = future::join5(files, lists, serving, serving_metrics, discovering).await;
-    Ok(())
+    for (what, task) in beside {
+        task.await.with_context(|| format!("{what} ended before its time"))?;
+    }
+    served.cancel();
+    serving.await.context("the health endpoint ended before its time")?;
+    serving_metrics.await.context("the metrics endpoint ended before its time")?;
+    match ended.context("the leader election ended before its time")? {
+        Ended::InOrder => Ok(()),
+        Ended::Lost => bail!("the Lease was lost: another replica may lead, and this one has ended"),
+    }
+}
+
+/// Runs what must run beside the watches. If it ends before `stop`, which only a panic can do, the operator stops too: half
+/// an operator looks like a whole one.
+fn beside(
+    stop: &CancellationToken,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let _stop = stop.drop_guard();
+        task.await;
+    })
+}
+
+/// Lists tokens, until the context's `stop`, once this process acts: those who stand by make no call to the token API.
+async fn list(context: Arc<Context>) {
+    let stop = &context.stop;
+    if stop.run_until_cancelled(context.leadership.begun()).await.is_some() {
+        context.inventory.run(stop.clone()).await;
+    }
+}
+
+/// Lets the metrics say who leads, until the context's `stop`.
+async fn tell_leader(context: Arc<Context>) {
+    let mut held = context.leadership.changes();
+    loop {
+        context.metrics.leading(*held.borrow_and_update());
+        if !matches!(context.stop.run_until_cancelled(held.changed()).await, Some(Ok(()))) {
+            return;
+        }
+    }
 }
 
 /// Looks for the workloads that use Secrets, if that is asked for, until the context's `stop`.
 async fn discover(context: Arc<Context>, client: kube::Client, scopes: Vec<Option<String>>) {
-    let Some(users) = &context.users else { return };
+    let Some(users) = &context.users else { return context.stop.cancelled().await };
     let watches = scopes.iter().map(|namespace| users.watch(&client, namespace.as_deref(), &context.stop));
     future::join_all(watches).await;
-}
-
-/// The uid that stands for the cluster. The API server may not be up yet; nothing if `stop` comes first.
-async fn cluster_uid(client: &kube::Client, stop: &CancellationToken) -> Option<String> {
-    let waits = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_secs(30))
-        .with_jitter()
-        .without_max_times();
-    let uid = (|| kubernetes::cluster_uid(client))
-        .retry(waits)
-        .notify(|error, wait| tracing::warn!(%error, "can't read the namespace kube-system; trying again in {wait:?}"));
-    tokio::select! {
-        uid = uid => uid.ok(),
-        () = stop.cancelled() => None,
-    }
 }

@@ -27,8 +27,8 @@ struct Watch {
 }
 
 /// Looks through every new list until the context's `stop`, once all caches are filled. Only for an operator that
-/// watches all namespaces. `namespace` is its own, where events go.
-pub(super) async fn report(context: Arc<Context>, health: Health, namespace: String) {
+/// watches all keys of all namespaces. Nothing is told by who stands by, for it has no lists. `lease` is what events are about.
+pub(super) async fn report(context: Arc<Context>, health: Health, lease: ObjectReference) {
     let mut changes = context.inventory.changes();
     let mut watches = [(KeyKind::Access, Watch::default()), (KeyKind::Gateway, Watch::default())];
     while let Some(Ok(())) = context.stop.run_until_cancelled(changes.changed()).await {
@@ -36,12 +36,12 @@ pub(super) async fn report(context: Arc<Context>, health: Health, namespace: Str
             continue;
         }
         for (kind, watch) in &mut watches {
-            look(&context, &namespace, *kind, watch);
+            look(&context, &lease, *kind, watch);
         }
     }
 }
 
-fn look(context: &Context, namespace: &str, kind: KeyKind, watch: &mut Watch) {
+fn look(context: &Context, lease: &ObjectReference, kind: KeyKind, watch: &mut Watch) {
     let Some(listing) = context.inventory.latest(kind).filter(|listing| Some(listing.begun) != watch.judged)
     else {
         return;
@@ -78,7 +78,7 @@ fn look(context: &Context, namespace: &str, kind: KeyKind, watch: &mut Watch) {
             kind.kind(),
         );
         tracing::warn!(id = %facts.id, token = name, secret = orphan.secret, "a token is an orphan: its resource is gone");
-        context.events.about(lease(namespace), EventType::Warning, "Inventory", "Orphan", &note);
+        context.events.about(lease.clone(), EventType::Warning, "Inventory", "Orphan", &note);
     }
     if told > TOLD {
         tracing::warn!(kind = kind.kind(), more = told - TOLD, "further tokens are orphans");
@@ -88,12 +88,12 @@ fn look(context: &Context, namespace: &str, kind: KeyKind, watch: &mut Watch) {
     watch.seen = seen;
 }
 
-/// The Lease that stands for the operator as a whole; events may name it before it is there.
-fn lease(namespace: &str) -> ObjectReference {
+/// The Lease that stands for the operator as a whole; events may name it though it isn't there.
+pub(super) fn lease(namespace: &str, name: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some("coordination.k8s.io/v1".to_owned()),
         kind: Some("Lease".to_owned()),
-        name: Some("keeptrusts-operator".to_owned()),
+        name: Some(name.to_owned()),
         namespace: Some(namespace.to_owned()),
         ..ObjectReference::default()
     }

@@ -1,5 +1,7 @@
 //! A resource as the core observes it, whichever kind it is. Behind this point nothing is generic.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -30,6 +32,8 @@ pub(super) struct KeyObject {
     pub(super) created: Option<Timestamp>,
     /// All finalizers on it, ours or not.
     pub(super) finalizers: Vec<String>,
+    /// Its labels, by which it may be another operator's.
+    pub(super) labels: BTreeMap<String, String>,
     /// Name of its Secret. Cleanup needs it without a valid spec.
     pub(super) secret_name: String,
     /// The Secret's data key that holds the value; likewise.
@@ -73,6 +77,7 @@ impl KeyObject {
                 status: object.status().cloned().unwrap_or_default(),
             },
             finalizers,
+            labels: object.labels().clone(),
             identity: Identity {
                 kind: K::KIND,
                 namespace,

@@ -20,6 +20,7 @@ use crate::lifecycle::observed::{Contents, OurSecret, Record, SecretView};
 use crate::lifecycle::template::Values;
 use crate::lifecycle::token::{TokenFacts, TokenId};
 use crate::resources::{DeletionPolicy, GROUP, KeyKind, Operation};
+use crate::telemetry;
 
 /// Label by which our Secrets are watched; its value is the resource's uid, for names may be too long for a label.
 pub const UID_LABEL: &str = "keys.keeptrusts.com/uid";
@@ -67,6 +68,11 @@ pub struct Identity {
 const MAX_UIDS: usize = 8;
 
 impl Identity {
+    /// The span of lines about it, in the course of this operation.
+    pub(super) fn span(&self, operation: Option<&str>) -> tracing::Span {
+        telemetry::of_key(self.kind.kind(), &self.namespace, &self.name, &self.uid, operation)
+    }
+
     fn owner(&self) -> String {
         format!("{}/{}", self.kind.kind(), self.name)
     }

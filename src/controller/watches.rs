@@ -1,4 +1,5 @@
-//! The watches that start passes: the resources of both kinds, our Secrets, new lists of tokens, a new credential.
+//! The watches that start passes: the resources of both kinds, our Secrets, new lists of tokens, a new credential, and the
+//! beginning of leadership.
 //!
 //! A status that changes starts nothing: it is our own in the end. What is found of others' doings there is found by the
 //! passes that every new list starts.
@@ -107,7 +108,12 @@ fn control<K: Key>(
     let bereaved = Arc::clone(context);
     let (store, writer) = reflector::store();
     let [changed, touched, listed] = std::array::from_fn(|_| context.metrics.passes.clone());
-    let stream = watcher(keys, watcher::Config::default())
+    let config = watcher::Config::default();
+    let config = match &context.selector {
+        Some(selector) => config.labels(&selector.to_string()),
+        None => config,
+    };
+    let stream = watcher(keys, config)
         .default_backoff()
         .inspect_ok(move |event| {
             if let watcher::Event::Delete(object) = event {
@@ -130,8 +136,10 @@ fn control<K: Key>(
             touched.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
         });
     let credential = WatchStream::from_changes(context.tokens.credential_changes()).map(|_| ());
+    let leads = WatchStream::from_changes(context.leadership.changes())
+        .filter_map(|held| future::ready(held.then_some(())));
     let cached = store.clone();
-    let all = stream::select(new_lists(context, K::KIND), credential)
+    let all = stream::select(stream::select(new_lists(context, K::KIND), credential), leads)
         .inspect(move |()| listed.due(K::KIND, cached.state().iter().map(|key| place(key.meta()))));
     let controller = Controller::for_stream(stream, store.clone())
         .with_config(controller::Config::default().concurrency(concurrency))

@@ -125,6 +125,17 @@ pub enum Step {
 }
 
 impl Step {
+    /// The id of the operation that it names.
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        match self {
+            Self::Record { operation, .. } | Self::WriteSecret { operation, .. } => Some(&operation.id),
+            Self::TakeSecret { operation, .. } => Some(operation.as_str()),
+            Self::Restart { operation, .. } => Some(operation),
+            _ => None,
+        }
+    }
+
     /// What it is called in logs.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -31,6 +31,8 @@ struct Shelf {
     /// Held by whoever lists. Holds how the last list failed, for those who waited for it.
     listing: tokio::sync::Mutex<Option<(Monotonic, CallError)>>,
     doubt: Mutex<Doubt>,
+    /// How the last list failed, if it did.
+    failing: Mutex<Option<Class>>,
 }
 
 impl Shelf {
@@ -97,6 +99,12 @@ impl Inventory {
         self.shelf(kind).latest()
     }
 
+    /// How the last list failed; nothing if it didn't, or if there was none.
+    #[must_use]
+    pub fn failing(&self, kind: KeyKind) -> Option<Class> {
+        *self.shelf(kind).failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A complete list begun at or after `begun_after`. Many who ask at once share one.
     ///
     /// # Errors
@@ -121,6 +129,8 @@ impl Inventory {
         let begun = monotonic();
         let result = self.list(kind, begun).await;
         *failed = result.as_ref().err().map(|error| (begun, error.clone()));
+        *place.failing.lock().unwrap_or_else(PoisonError::into_inner) =
+            result.as_ref().err().map(|error| error.class);
         result
     }
 
@@ -140,11 +150,11 @@ impl Inventory {
         if self.shelf(kind).doubt().weigh(&listing) {
             if self.absence_doubted(kind) {
                 tracing::warn!(
-                    kind = kind.kind(),
+                    tokens = kind.token_type(),
                     "tokens vanished from the list all at once: it isn't believed"
                 );
             } else {
-                tracing::info!(kind = kind.kind(), "the list of tokens is believed again");
+                tracing::info!(tokens = kind.token_type(), "the list of tokens is believed again");
             }
         }
         let listing = Arc::new(listing);
@@ -230,7 +240,7 @@ impl Inventory {
             let error = match self.fresh(kind, wanted).await {
                 Ok(listing) => {
                     if failures > 0 {
-                        tracing::info!(kind = kind.kind(), "tokens can be listed again");
+                        tracing::info!(tokens = kind.token_type(), "tokens can be listed again");
                     }
                     failures = 0;
                     self.sleep_until_stale(kind, listing.begun).await;
@@ -240,7 +250,7 @@ impl Inventory {
                 Err(error) => error,
             };
             if failures == 0 {
-                tracing::warn!(kind = kind.kind(), class = ?error.class, %error, "tokens can't be listed");
+                tracing::warn!(tokens = kind.token_type(), class = ?error.class, %error, "tokens can't be listed");
             }
             failures = failures.saturating_add(1);
             // A refused credential may be mended at any time, and then there is nothing to wait for.

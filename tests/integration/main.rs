@@ -13,8 +13,11 @@ mod drift;
 mod examples;
 mod faults;
 mod gitops;
+mod ha;
+mod health;
 mod life;
 mod load;
+mod logs;
 mod metrics;
 mod orphans;
 mod policies;
@@ -26,6 +29,7 @@ mod rights;
 mod rotation;
 mod rules;
 mod scopes;
+mod selector;
 mod shapes;
 mod stopping;
 mod workloads;
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
             quiet::kstatus_reads_every_row,
         ])
         .tests(rotations())
+        .tests(who_acts_and_what_is_told())
         .tests(what_others_do_and_how_it_ends())
         .tests(what_users_copy())
         .run()
@@ -126,6 +131,30 @@ fn rotations() -> Vec<Test> {
         rotation::so_does_a_gateway_keys_in_place,
         rotation::a_window_holds_a_schedule_back_and_nothing_else,
         rotation::a_schedule_that_makes_no_sense_names_its_field,
+    ]
+}
+
+/// Replicas, health, logs, and keys that are chosen by labels.
+fn who_acts_and_what_is_told() -> Vec<Test> {
+    tests![
+        ha::at_rest_nothing_but_the_lease_is_written,
+        ha::without_leader_election_no_lease_is_looked_at,
+        ha::who_stands_by_takes_over_from_a_killed_leader,
+        ha::a_clean_stop_hands_over_at_once_but_not_before_all_is_done,
+        ha::a_leader_that_was_frozen_ends,
+        ha::a_leader_that_is_cut_off_ends,
+        ha::a_leader_whose_lease_is_deleted_ends,
+        ha::what_a_leader_holds_that_is_cut_off_is_not_lost_on_the_way,
+        health::a_token_api_that_is_down_is_told_and_stops_nobody,
+        health::an_operator_that_comes_before_its_crds_waits_for_them,
+        logs::every_line_about_a_key_says_whose_it_is,
+        logs::a_key_at_rest_is_not_worth_a_line,
+        logs::the_level_changes_while_the_operator_runs,
+        selector::keys_without_the_label_are_left_alone,
+        selector::a_key_that_loses_its_label_is_left_as_it_is,
+        selector::what_is_in_flight_is_finished_though_the_label_is_gone,
+        selector::no_orphans_are_reported_by_who_does_not_see_all_keys,
+        selector::nonsense_is_refused_by_the_flags_name,
     ]
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use keeptrusts_harness::proxy::{steps, tokens};
 use keeptrusts_harness::suite::Context;
-use keeptrusts_harness::{Rule, eventually, http_get};
+use keeptrusts_harness::{Rule, eventually};
 use keeptrusts_operator::resources::{AccessKey, Key as _};
 use serde_json::json;
 
@@ -14,13 +14,16 @@ pub(crate) async fn a_value_on_its_way_still_reaches_the_secret(cx: Context) -> 
     let call = world.tokens.add(Rule::on(tokens::create()).hold_after());
     world.create::<AccessKey>("checkout", json!({})).await?;
     call.reached(SOON).await?;
-    let address = world.operator.address("health")?;
     world.operator.ask_to_end()?;
     eventually(SOON, "the operator has heard it", async || {
-        ensure!(http_get(address, "/healthz").await.is_err());
+        let (status, body) = world.operator.get("health", "/readyz").await?;
+        ensure!(status == 503 && body.contains("[-] stop:"), "{status} {body}");
         Ok(())
     })
     .await?;
+    // Who holds a value isn't killed for it.
+    let (status, body) = world.operator.get("health", "/livez").await?;
+    ensure!(status == 200 && body.contains("1 of them of operations"), "{status} {body}");
     // One more key is too late.
     world.create::<AccessKey>("late", json!({})).await?;
     call.release();

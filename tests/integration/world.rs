@@ -74,6 +74,18 @@ impl Setup {
 
     /// [`Self::start`] for keys in another namespace than the operator's own.
     pub(crate) async fn start_in(self, cx: Context, place: &str) -> Result<World> {
+        let mut world = self.set_up(cx, place).await?;
+        world.operator.wait_ready(SOON).await?;
+        Ok(world)
+    }
+
+    /// Starts everything, and waits for nobody.
+    pub(crate) async fn start_unready(self, cx: Context) -> Result<World> {
+        let place = cx.namespace.name().to_owned();
+        self.set_up(cx, &place).await
+    }
+
+    async fn set_up(self, cx: Context, place: &str) -> Result<World> {
         let emulator = Emulator::start(self.options).await?;
         let tokens = Proxy::start(Upstream::http(emulator.url())).await?;
         let kubernetes = start_proxy(&cx).await?;
@@ -83,6 +95,9 @@ impl Setup {
             "watchNamespaces": [place],
             "instance": name,
             "inventoryPeriod": "2s",
+            // Tests start operators again and again, and want several that act at once: what keeps those from harming each
+            // other isn't the Lease. Those of the Lease itself are in ha.rs.
+            "leaderElection": {"enabled": false},
             "log": {"level": "info,keeptrusts_operator=debug"},
             "api": {
                 "url": tokens.url(),
@@ -100,7 +115,7 @@ impl Setup {
         let options = ChartOptions::new(CHART, name, name).values(values.clone());
         let chart = Chart::render(&cx.cluster.helm(), &options).await?;
         chart.apply(&cx.cluster).await?;
-        let operator = start_operator(&cx, &chart, &kubernetes).await?;
+        let operator = Operator::start(&cx.cluster, &chart, &launch(&cx, &kubernetes)).await?;
         Ok(World { place: place.to_owned(), cx, emulator, kubernetes, tokens, chart, values, operator })
     }
 }
@@ -116,12 +131,16 @@ pub(crate) async fn start_proxy(cx: &Context) -> Result<Proxy> {
 
 /// Starts the operator of a chart that was applied, and waits until it is ready.
 pub(crate) async fn start_operator(cx: &Context, chart: &Chart, kubernetes: &Proxy) -> Result<Operator> {
-    let launch = Launch::new(env!("CARGO_BIN_EXE_keeptrusts-operator"), &cx.dir)
-        .program("/usr/local/bin/keeptrusts-operator")
-        .api_server(kubernetes.url());
-    let mut operator = Operator::start(&cx.cluster, chart, &launch).await?;
+    let mut operator = Operator::start(&cx.cluster, chart, &launch(cx, kubernetes)).await?;
     operator.wait_ready(SOON).await?;
     Ok(operator)
+}
+
+/// The operator, behind this proxy.
+pub(crate) fn launch(cx: &Context, kubernetes: &Proxy) -> Launch {
+    Launch::new(env!("CARGO_BIN_EXE_keeptrusts-operator"), &cx.dir)
+        .program("/usr/local/bin/keeptrusts-operator")
+        .api_server(kubernetes.url())
 }
 
 impl World {

@@ -85,6 +85,16 @@ app.kubernetes.io/part-of: keeptrusts-operator
 {{- if and (hasPrefix "http://" $api.url) (not $api.allowHttp) (not (regexMatch "^http://(localhost|127[.][0-9.]+|\\[::1\\])(:|/|$)" $api.url)) -}}
 {{- fail "api.url is http:// and not on loopback, so the operator would refuse it: use https://, or set api.allowHttp=true and let credential and values cross the network unencrypted." -}}
 {{- end -}}
+{{- $lease := .Values.leaderElection -}}
+{{- if $lease.enabled -}}
+{{- $renew := include "keeptrusts-operator.seconds" $lease.renewDeadline | int64 -}}
+{{- if ge $renew (include "keeptrusts-operator.seconds" $lease.leaseDuration | int64) -}}
+{{- fail "leaderElection.renewDeadline must be less than leaderElection.leaseDuration: the holder has to give up before another replica takes over." -}}
+{{- end -}}
+{{- if ge (include "keeptrusts-operator.seconds" $lease.retryPeriod | int64) $renew -}}
+{{- fail "leaderElection.retryPeriod must be less than leaderElection.renewDeadline: one renewal that fails must not be the last." -}}
+{{- end -}}
+{{- end -}}
 {{- $least := add (include "keeptrusts-operator.seconds" $api.callDeadline | int64) 300 -}}
 {{- if lt (.Values.terminationGracePeriodSeconds | int64) $least -}}
 {{- fail (printf "terminationGracePeriodSeconds is too short: api.callDeadline and the 5 minutes in which a received value is written take %d seconds; a pod that is killed earlier loses the value. Set it to %d or more." $least $least) -}}
