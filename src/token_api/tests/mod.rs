@@ -5,6 +5,7 @@ mod canary;
 mod files;
 mod inventory;
 mod lists;
+mod metrics;
 mod mint;
 mod once;
 mod server;
