@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart alerts chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples programs explore crds chart-docs reference proof
+.PHONY: help demo test cluster format lint unit fuzz harness chart alerts chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples image image-lint programs explore crds chart-docs reference proof
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -22,6 +22,7 @@ cluster: ## Start a real control plane with the CRDs and keep it up until Ctrl-C
 test: export BUILD = $(BUILD_ALL)
 test: ## Run everything that decides whether a change is good, with a time for each part
 	@tools/timed format $(MAKE) --no-print-directory format
+	@tools/timed image-lint $(MAKE) --no-print-directory image-lint
 	@tools/timed lint $(MAKE) --no-print-directory lint
 	@tools/timed build $(BUILD_ALL)
 	@tools/timed unit $(MAKE) --no-print-directory unit
@@ -81,6 +82,16 @@ examples: ## Apply every example as a dry run to a real control plane, with the 
 integration: kstatus argocd ## Run the built operator on a real control plane against the emulator
 	@tools/prometheus/find >/dev/null
 	$(TEST) --test integration -- --test-threads 4
+
+image-lint: ## Lint the Dockerfile and the release's workflow
+	@tools/image-lint
+
+# A release build of its own takes many minutes, so `make test` leaves it out.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+image: image-lint ## Build the image's static programs, and make a key with them in an empty, read-only root (as root)
+	@$(BUILD)
+	tools/static-build $(HOST)
+	@PROGRAMS=target/image/$(HOST)/release tools/in-cluster $(CLUSTER) tools/image-check
 
 # What `make chaos` is given: DURATION=1h OPERATORS=2 KEYS=20 SEED=42 PROOF=docs/proof, and any other flag in CHAOS.
 DURATION ?= 10m
