@@ -69,11 +69,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     let installation = Installation::new(&uid, &arguments.connection.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
-    let scopes: Vec<Option<String>> = if arguments.watch_namespaces.is_empty() {
-        vec![None]
-    } else {
-        arguments.watch_namespaces.iter().cloned().map(Some).collect()
-    };
+    let scopes = scopes(&arguments.watch_namespaces);
     let lease = election.lease_name(&arguments.connection.instance);
     let patient_for = election.lease_renew_deadline;
     let candidate = Candidate::new(
@@ -152,6 +148,14 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     match ended.context("the leader election ended before its time")? {
         Ended::InOrder => Ok(()),
         Ended::Lost => bail!("the Lease was lost: another replica may lead, and this one has ended"),
+    }
+}
+
+/// What is watched: each of these namespaces, or all with one watch.
+fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
+    match namespaces {
+        [] => vec![None],
+        named => named.iter().cloned().map(Some).collect(),
     }
 }
 
