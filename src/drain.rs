@@ -123,7 +123,9 @@ impl Outcome {
 /// # Errors
 /// If the keys can't be listed, nobody agrees, or a key isn't gone in time, or not for good.
 pub async fn run(arguments: DrainArguments) -> Result<()> {
-    let client = kubernetes::client(&KubernetesMetrics::default()).await.context("can't find the Kubernetes API server")?;
+    let client = kubernetes::client(&KubernetesMetrics::default())
+        .await
+        .context("can't find the Kubernetes API server")?;
     let drain = Drain { client, tokens: arguments.tokens, namespaces: arguments.namespaces };
     let mut rows: Vec<Row> = drain.keys().await?.iter().map(Row::of).collect();
     if rows.is_empty() {

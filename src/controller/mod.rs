@@ -74,7 +74,9 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     let patient_for = election.lease_renew_deadline;
     let candidate = Candidate::new(
         election,
-        kubernetes::impatient_client(patient_for, &calls).await.context("can't find the Kubernetes API server")?,
+        kubernetes::impatient_client(patient_for, &calls)
+            .await
+            .context("can't find the Kubernetes API server")?,
         client.default_namespace(),
         &lease,
         &arguments.pod_name,

@@ -254,20 +254,16 @@ pub(crate) async fn retain_revokes_what_was_superseded(cx: Context) -> Result<()
     Ok(())
 }
 
-/// And where the Secret is gone already (Argo and `kubectl` delete in the foreground), it is said that nothing has the
-/// value any more.
+/// And where the Secret is gone already, as after a deletion in the foreground, it is said that nothing has the value any more. A person
+/// takes it away here: of a Secret that is as new as this one, the garbage collector may not know yet when the key is deleted.
 pub(crate) async fn retain_says_that_the_secret_is_gone(cx: Context) -> Result<()> {
     let world = World::start(cx).await?;
     world.create::<GatewayKey>(KEY, spec()).await?;
     let id = world.at_rest::<GatewayKey>(KEY).await?.token.context("no token")?.id;
     down(&world);
-    world.keys::<GatewayKey>().delete(KEY, &DeleteParams::foreground()).await?;
+    ask::<GatewayKey>(&world, KEY).await?;
     held::<GatewayKey>(&world, KEY, "down for maintenance").await?;
-    eventually(SOON, "the garbage collector has removed the Secret", async || {
-        ensure!(world.secrets().get_opt(SECRET).await?.is_none());
-        Ok(())
-    })
-    .await?;
+    world.secrets().delete(SECRET, &DeleteParams::default()).await?;
     world.change::<GatewayKey>(KEY, json!({"deletionPolicy": "Retain"})).await?;
     world.gone::<GatewayKey>(KEY).await?;
     let told = world.event(KEY, "Retained").await?;
