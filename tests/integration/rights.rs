@@ -1,17 +1,14 @@
 //! The rights that the chart gives are those that the operator uses, no more and no less: by the audit log of the whole suite.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use keeptrusts_harness::audit::{Mark, Request};
+use keeptrusts_harness::audit::{Mark, Request, Requests};
 use keeptrusts_harness::{Chart, ChartOptions, ControlPlane};
 use serde_json::{Value, json};
 
 use crate::world::CHART;
-
-/// How the name of every operator's `ServiceAccount` ends.
-const ACCOUNT: &str = "-keeptrusts-operator";
 
 /// Tests in which the operator lacks rights on purpose, by the heads of their namespaces.
 const LACKING: [&str; 1] = ["workloads-without-the-right"];
@@ -30,13 +27,10 @@ pub(crate) async fn are_all_used_and_enough(cluster: Arc<ControlPlane>) -> Resul
         ensure!(resource != "secrets" || !verb.starts_with("delete"), "Secrets may be deleted");
     }
     let requests = cluster.audit().since(Mark::START).await?;
-    let ours = requests.only(|request| {
-        request.user.starts_with("system:serviceaccount:")
-            && request.user.ends_with(ACCOUNT)
-            && !request.resource.starts_with('/')
-    });
+    let deleted = deletions(&requests);
+    let ours = requests.only(|request| place(request).is_some() && !request.resource.starts_with('/'));
     let refused: BTreeSet<String> =
-        ours.0.iter().filter(|request| is_refused(request)).map(describe).collect();
+        ours.0.iter().filter(|request| is_refused(request, &deleted)).map(describe).collect();
     ensure!(refused.is_empty(), "refused by RBAC: {refused:#?}");
     let right = |request: &Request| (request.group.clone(), request.resource.clone(), request.verb.clone());
     let used: BTreeSet<Right> = ours.0.iter().filter(|it| it.code < 400).map(right).collect();
@@ -45,11 +39,25 @@ pub(crate) async fn are_all_used_and_enough(cluster: Arc<ControlPlane>) -> Resul
     Ok(())
 }
 
-/// Whether RBAC was in the way, and no test wanted that.
-fn is_refused(request: &Request) -> bool {
+/// The namespace of the operator that made a request, if one did: a test's release is called as its namespace, and its account after the
+/// release.
+fn place(request: &Request) -> Option<&str> {
+    let (namespace, name) = request.user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    name.starts_with(namespace).then_some(namespace)
+}
+
+/// When namespaces were deleted, by their names.
+fn deletions(requests: &Requests) -> BTreeMap<String, String> {
+    let deletions = requests.0.iter().filter(|it| it.verb == "delete" && it.resource == "namespaces");
+    deletions.map(|it| (it.name.clone(), it.received.clone())).collect()
+}
+
+/// Whether RBAC was in the way, and no test wanted that. A namespace that is deleted loses its `RoleBinding`s before its keys.
+fn is_refused(request: &Request, deleted: &BTreeMap<String, String>) -> bool {
     let decision = &request.entry["annotations"]["authorization.k8s.io/decision"];
-    let namespace = request.user.split(':').nth(2).unwrap_or_default();
-    decision == "forbid" && !LACKING.iter().any(|head| namespace.starts_with(head))
+    let namespace = place(request).unwrap_or_default();
+    let going = deleted.get(&request.namespace).is_some_and(|deleted| *deleted <= request.received);
+    decision == "forbid" && !going && !LACKING.iter().any(|head| namespace.starts_with(head))
 }
 
 fn describe(request: &Request) -> String {
