@@ -96,6 +96,7 @@ pub struct Suite {
     tests: Vec<Test>,
     logs: Option<PathBuf>,
     afterwards: Option<Check>,
+    limit: Option<Duration>,
 }
 
 /// What is checked once all tests are over.
@@ -106,6 +107,7 @@ struct Shared {
     runtime: Runtime,
     options: Options,
     logs: PathBuf,
+    limit: Duration,
     /// Started by the first test that runs, so that `--list`, or a filter that fits nothing, starts nothing.
     cluster: OnceLock<Result<Arc<ControlPlane>, String>>,
 }
@@ -138,6 +140,13 @@ impl Suite {
         self
     }
 
+    /// How long one test may take; by default five minutes.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     /// Adds tests.
     #[must_use]
     pub fn tests(mut self, tests: impl IntoIterator<Item = Test>) -> Self {
@@ -167,7 +176,9 @@ impl Suite {
             }
         };
         let logs = self.logs.unwrap_or_else(|| target_dir().join("test-logs"));
-        let shared = Arc::new(Shared { runtime, options: self.options, logs, cluster: OnceLock::new() });
+        let limit = self.limit.unwrap_or(TEST_TIMEOUT);
+        let shared =
+            Arc::new(Shared { runtime, options: self.options, logs, limit, cluster: OnceLock::new() });
         let trials = self.tests.into_iter().map(|test| shared.trial(test)).collect();
         let all =
             arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list && !arguments.ignored;
@@ -213,10 +224,10 @@ impl Shared {
             dir: dir.clone(),
             name: name.clone(),
         };
-        let body = async { tokio::time::timeout(TEST_TIMEOUT, run(context)).await };
+        let body = async { tokio::time::timeout(self.limit, run(context)).await };
         let result = match catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(body))) {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(anyhow!("not done within {TEST_TIMEOUT:?}")),
+            Ok(Err(_)) => Err(anyhow!("not done within {:?}", self.limit)),
             Err(panic) => Err(anyhow!("panicked: {}", message(&*panic))),
         };
         let result = result.map_err(|error| {

@@ -24,6 +24,15 @@ use crate::world::{SOON, Setup, World};
 /// Between two calls of a client.
 const PACE: Duration = Duration::from_millis(50);
 
+/// How long a rotation takes at most, with what waits for it: twice the usual.
+const ROTATION: Duration = Duration::from_secs(20);
+
+/// How long a test may take: five minutes, and what the long form of these needs.
+pub(crate) fn limit() -> Duration {
+    let rotations = std::env::var("ROTATIONS").ok().and_then(|times| times.parse().ok()).unwrap_or(0);
+    Duration::from_mins(5) + ROTATION * rotations
+}
+
 /// The pods of the Deployment, each with a client.
 const PODS: usize = 2;
 

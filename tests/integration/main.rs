@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     Suite::new()
         .crds(concat!(env!("CARGO_MANIFEST_DIR"), "/crds"))
         .afterwards(rights::are_all_used_and_enough)
+        .limit(load::limit())
         .tests(tests![
             rules::every_rule_of_the_crds_holds,
             life::an_access_key_is_minted,
