@@ -82,7 +82,7 @@ impl Context {
         key.age(now.mono, self.timing.read_stands);
         let view = &key.object.view;
         let ending = view.deleting || view.state == DesiredState::Revoked;
-        key.memory.notice(&view.status, ending, now);
+        key.memory.notice(&view.version, &view.status, ending, now);
         if let Ok(desired) = &view.desired {
             key.moments.notice(desired.generation, &view.status, now.mono);
         }

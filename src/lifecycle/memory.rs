@@ -37,8 +37,10 @@ pub struct Memory {
     /// When this process first saw that the resource is being deleted, or that its state is `Revoked`.
     pub ending_seen: Option<Monotonic>,
     /// When this process claimed the Secret of a resource whose status was lost, so that whoever still holds a value
-    /// fails to write it.
+    /// fails to write it. It counts anew when somebody has written the resource since.
     pub claimed: Option<Monotonic>,
+    /// The resource's version when this process last looked.
+    pub seen_version: Option<Version>,
     /// Ids that the token API answered to calls of this process for this resource.
     pub made: BTreeSet<String>,
     /// Ids that this process revoked.
@@ -275,7 +277,7 @@ pub enum Outcome {
 impl Memory {
     /// Takes note of what stands in status: first sights, by this process, at `now`. `ending` says that the resource is
     /// being deleted or is to have no living token.
-    pub fn notice(&mut self, status: &KeyStatus, ending: bool, now: Now) {
+    pub fn notice(&mut self, version: &Version, status: &KeyStatus, ending: bool, now: Now) {
         let operation = status.operation.as_ref().map(|operation| operation.id.clone());
         if self.operation_seen.as_ref().map(|(seen, _)| seen) != operation.as_ref() {
             self.operation_seen = operation.map(|operation| (operation, now.mono));
@@ -312,6 +314,11 @@ impl Memory {
         if status::is_ready(status) {
             // Whoever claimed the Secret as well has rebuilt status: once is enough.
             self.claimed = None;
+        }
+        if self.seen_version.as_ref() != Some(version) {
+            // It may have been rebuilt, rotated upon, and lost once more: that call may be on its way.
+            self.claimed = self.claimed.map(|_| now.mono);
+            self.seen_version = Some(version.clone());
         }
         if !ending {
             self.ending_seen = None;

@@ -529,6 +529,7 @@ impl Canon {
             token_seen,
             ending_seen,
             claimed,
+            seen_version,
             made,
             revoked,
             absent_since,
@@ -563,6 +564,8 @@ impl Canon {
         });
         self.option(*ending_seen, Self::at);
         self.option(*claimed, Self::at);
+        let version = world.resource.as_ref().map(|resource| resource.version.to_string());
+        self.flag(claimed.is_some() && *seen_version == version);
         self.named_ids(made);
         self.named_ids(revoked);
         self.named_times(absent_since.iter().map(|(id, at)| (id.as_str(), *at)));

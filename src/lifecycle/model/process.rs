@@ -321,7 +321,7 @@ impl Process {
         let resource = &view.resource;
         let mut memory = self.memory.clone();
         let ending = resource.deleting || resource.state == DesiredState::Revoked;
-        memory.notice(&resource.status, ending, world.now());
+        memory.notice(&resource.version.to_string(), &resource.status, ending, world.now());
         let rotation = RotationSpec {
             generation: Some(resource.asked),
             grace: Some(format!("{GRACE}s")),

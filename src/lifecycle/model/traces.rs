@@ -186,6 +186,26 @@ fn two_processes_that_restore_a_lost_status_do_not_undo_each_other() {
 }
 
 #[test]
+fn who_restores_waits_again_once_the_other_one_has_rotated_upon_a_status_that_is_lost_again() {
+    // Found by the random exploration, among a million schedules: the wait had begun with the first loss, and the call of a rotation
+    // that was recorded since, and lost, came after it.
+    holds(&[
+        Event::Run(0, 5),
+        Event::Outside(Outside::WipeStatus),
+        Event::Run(0, 5),
+        Event::Run(0, 1),
+        Event::Outside(Outside::RaiseGeneration),
+        Event::Run(1, 3),
+        Event::Tick(21),
+        Event::Run(1, 7),
+        Event::Outside(Outside::RaiseGeneration),
+        Event::Outside(Outside::WipeStatus),
+        Event::Run(0, 5),
+        Event::Run(0, 1),
+    ]);
+}
+
+#[test]
 fn a_slow_process_does_not_claim_what_was_retained() {
     // Found by the exploration: it read the Secret again, but not the resource, which was gone by then; its claim took
     // the mark off that keeps the Secret.
