@@ -106,7 +106,7 @@ chaos-short: ## The same in three minutes, with two operators and a seed that is
 	@$(BUILD)
 	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 20s
 
-rotations: kstatus ## Rotate a key a hundred times while its pods call, with an overlap and in place, and record who noticed; takes half an hour
+rotations: kstatus ## Rotate a key a hundred times while its pods call, with an overlap and in place, and record who noticed; takes a quarter of an hour
 	ROTATIONS=100 PROOF=$(abspath docs/proof/rotations) $(TEST) --test integration -- load:: --test-threads 2
 	$(MAKE) --no-print-directory proof
 

@@ -51,7 +51,7 @@ again when it is refused ([examples/reread-on-401.py](../../../examples/reread-o
 
 ## Run it again
 
-    make rotations            # a hundred of each; about half an hour
+    make rotations            # a hundred of each; a quarter of an hour
 ";
 
 fn page(all: &[Counted]) -> String {
