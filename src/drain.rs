@@ -1,6 +1,7 @@
 //! `keeptrusts-operator drain`: deletes keys, and says what became of their tokens. The operator that runs does the work; this
 //! asks for it and waits.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ struct Row {
     namespace: String,
     name: String,
     #[serde(skip)]
+    resource: ApiResource,
+    #[serde(skip)]
     uid: String,
     secret: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +81,9 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
+
+/// Kind, namespace and name.
+type Place = (String, String, String);
 
 /// What became of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -127,7 +133,8 @@ pub async fn run(arguments: DrainArguments) -> Result<()> {
         .await
         .context("can't find the Kubernetes API server")?;
     let drain = Drain { client, tokens: arguments.tokens, namespaces: arguments.namespaces };
-    let mut rows: Vec<Row> = drain.keys().await?.iter().map(Row::of).collect();
+    let unseen = |row| Row { message: None, ..row };
+    let mut rows: Vec<Row> = drain.keys().await?.into_values().map(unseen).collect();
     if rows.is_empty() {
         return table::output(arguments.output, &rows, |out| writeln!(out, "There are no keys."));
     }
@@ -194,8 +201,8 @@ impl Drain {
     }
 
     /// All keys of both kinds, as they are now.
-    async fn keys(&self) -> Result<Vec<(ApiResource, DynamicObject)>> {
-        let mut all = Vec::new();
+    async fn keys(&self) -> Result<BTreeMap<Place, Row>> {
+        let mut all = BTreeMap::new();
         for resource in [ApiResource::erase::<AccessKey>(&()), ApiResource::erase::<GatewayKey>(&())] {
             let apis: Vec<Api<DynamicObject>> = if self.namespaces.is_empty() {
                 vec![Api::all_with(self.client.clone(), &resource)]
@@ -209,7 +216,8 @@ impl Drain {
                     .await
                     .map_err(ApiError::from)
                     .with_context(|| format!("can't list {}", resource.plural))?;
-                all.extend(found.into_iter().map(|key| (resource.clone(), key)));
+                let rows = found.iter().map(|key| Row::of(&resource, key));
+                all.extend(rows.map(|row| (row.place(), row)));
             }
         }
         Ok(all)
@@ -217,7 +225,8 @@ impl Drain {
 
     /// Says what is to become of the tokens, and deletes the key, if it is still the one that was listed.
     async fn delete(&self, row: &Row) -> Result<(), ApiError> {
-        let api = self.api(row);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &row.namespace, &row.resource);
         let policy = match self.tokens {
             Fate::Retain => DeletionPolicy::Retain,
             Fate::Revoke => DeletionPolicy::Revoke,
@@ -273,15 +282,10 @@ impl Drain {
     }
 
     /// What became of a key, going by all that there are now.
-    async fn look(&self, row: &mut Row, now: &[(ApiResource, DynamicObject)]) -> Result<()> {
-        let found = now.iter().find(|(resource, key)| {
-            resource.kind == row.kind
-                && key.name_any() == row.name
-                && key.namespace().as_ref() == Some(&row.namespace)
-        });
-        match found {
-            Some((_, key)) if key.uid().as_ref() == Some(&row.uid) => {
-                row.message = ready_message(key);
+    async fn look(&self, row: &mut Row, now: &BTreeMap<Place, Row>) -> Result<()> {
+        match now.get(&row.place()) {
+            Some(same) if same.uid == row.uid => {
+                row.message.clone_from(&same.message);
                 return Ok(());
             }
             Some(_) => row.outcome = Outcome::MadeAgain,
@@ -297,34 +301,31 @@ impl Drain {
         row.message = None;
         Ok(())
     }
-
-    fn api(&self, row: &Row) -> Api<DynamicObject> {
-        let resource = match row.kind.as_str() {
-            "AccessKey" => ApiResource::erase::<AccessKey>(&()),
-            _ => ApiResource::erase::<GatewayKey>(&()),
-        };
-        Api::namespaced_with(self.client.clone(), &row.namespace, &resource)
-    }
 }
 
 /// Who asks for the deletion, for managedFields.
 const FIELD_MANAGER: &str = "keeptrusts-operator-drain";
 
 impl Row {
-    fn of((resource, key): &(ApiResource, DynamicObject)) -> Self {
+    fn of(resource: &ApiResource, key: &DynamicObject) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let token = &key.data["status"]["token"];
         Self {
             kind: resource.kind.clone(),
             namespace: key.namespace().unwrap_or_default(),
             name: key.name_any(),
+            resource: resource.clone(),
             uid: key.uid().unwrap_or_default(),
             secret: text(&key.data["spec"]["secret"]["name"]).unwrap_or_else(|| key.name_any()),
             token_id: text(&token["id"]),
             prefix: text(&token["prefix"]),
             outcome: Outcome::Waiting,
-            message: None,
+            message: ready_message(key),
         }
+    }
+
+    fn place(&self) -> Place {
+        (self.kind.clone(), self.namespace.clone(), self.name.clone())
     }
 }
 

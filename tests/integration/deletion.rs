@@ -145,11 +145,7 @@ pub(crate) async fn a_namespace_waits_with_everything_in_it(cx: Context) -> Resu
     .await?;
     assert_eq!(world.living().len(), 2 * KEYS.len());
     world.tokens.clear();
-    eventually(NAMESPACE, "the namespace is gone", async || {
-        ensure!(namespaces.get_opt(&other).await?.is_none());
-        Ok(())
-    })
-    .await?;
+    world.namespace_gone(&other).await?;
     assert!(world.living().is_empty());
     assert_eq!(world.emulator.tokens().len(), 2 * KEYS.len());
     Ok(())

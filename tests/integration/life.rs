@@ -11,7 +11,7 @@ use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::world::{NAMESPACE, SOON, Setup, World, condition};
+use crate::world::{SOON, Setup, World, condition};
 
 /// Long enough to see that something doesn't happen: a pass takes a tenth of it.
 const A_WHILE: Duration = Duration::from_secs(2);
@@ -343,11 +343,7 @@ pub(crate) async fn a_namespace_takes_its_tokens_with_it(cx: Context) -> Result<
     world.at_rest::<AccessKey>("checkout").await?;
     world.at_rest::<GatewayKey>("runtime").await?;
     namespaces.delete(&other, &DeleteParams::default()).await?;
-    eventually(NAMESPACE, "the namespace is gone", async || {
-        ensure!(namespaces.get_opt(&other).await?.is_none());
-        Ok(())
-    })
-    .await?;
+    world.namespace_gone(&other).await?;
     assert!(world.living().is_empty());
     Ok(())
 }

@@ -8,7 +8,7 @@ use keeptrusts_operator::resources::{AccessKey, GatewayKey};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
-use crate::world::{NAMESPACE, SOON, Setup};
+use crate::world::{SOON, Setup};
 
 /// From the first token to a namespace that goes with its keys: the operator needs at each step what the policies refuse to others.
 pub(crate) async fn they_are_not_in_the_operators_way(cx: Context) -> Result<()> {
@@ -53,11 +53,7 @@ pub(crate) async fn they_are_not_in_the_operators_way(cx: Context) -> Result<()>
     .await?;
 
     namespaces.delete(&other, &DeleteParams::default()).await?;
-    eventually(NAMESPACE, "the namespace is gone", async || {
-        ensure!(namespaces.get_opt(&other).await?.is_none());
-        Ok(())
-    })
-    .await?;
+    world.namespace_gone(&other).await?;
     assert!(world.living().is_empty());
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Event, Secret};
+use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use keeptrusts_emulator::{Emulator, Options, Token};
 use keeptrusts_harness::proxy::{kubernetes_status, steps, tokens};
 use keeptrusts_harness::suite::Context;
@@ -190,6 +190,16 @@ impl World {
         eventually(SOON, &format!("{name} is gone"), async || match self.keys::<K>().get_opt(name).await? {
             None => Ok(()),
             Some(key) => bail!("it is still there: {}", describe(key.status())),
+        })
+        .await
+    }
+
+    /// Waits until a namespace that was deleted is gone.
+    pub(crate) async fn namespace_gone(&self, name: &str) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.cx.client());
+        eventually(NAMESPACE, "the namespace is gone", async || {
+            ensure!(namespaces.get_opt(name).await?.is_none());
+            Ok(())
         })
         .await
     }
