@@ -319,12 +319,17 @@ impl Memory {
             // It may have been rebuilt, rotated upon, and lost once more: that call may be on its way.
             self.claimed = self.claimed.map(|_| now.mono);
             self.seen_version = Some(version.clone());
+            if !ending && !status::is_ready(status) {
+                // Only what was proved since may raise Ready: the state may have been Revoked for a moment, and another
+                // process have acted on that.
+                self.forget_life();
+            }
         }
         if !ending {
             self.ending_seen = None;
         } else if self.ending_seen.is_none() {
             // What lived until now is about to be revoked, by this process or another.
-            self.proof = self.proof.take().filter(|proof| proof.life == Life::Dead);
+            self.forget_life();
             self.ending_seen = Some(now.mono);
             // What held a new value back is no reason to put off a revocation.
             self.trouble = None;
@@ -335,6 +340,11 @@ impl Memory {
         {
             self.harmless = None;
         }
+    }
+
+    /// What was tried is to be tried again, unless it was found dead.
+    fn forget_life(&mut self) {
+        self.proof = self.proof.take().filter(|proof| proof.life == Life::Dead);
     }
 
     /// Takes note of what a complete list, begun at `begun`, shows and lacks of the tokens that status names. Lists lag

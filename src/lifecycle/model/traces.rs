@@ -6,6 +6,7 @@ use crate::lifecycle::clauses::Clauses;
 use super::outside::Outside;
 use super::process::{Fault, Protocol};
 use super::random::{Event, Run};
+use super::world::Lists;
 
 /// Plays a trace to its end.
 fn play(clauses: Clauses, events: &[Event]) -> Result<(), String> {
@@ -235,6 +236,23 @@ fn a_proof_of_life_does_not_outlive_its_token() {
         Event::Run(0, 3),
         Event::Outside(Outside::StateRevoked),
         Event::Run(0, 4),
+        Event::Outside(Outside::StateActive),
+        Event::Run(0, 3),
+    ]);
+}
+
+#[test]
+fn a_proof_of_life_does_not_outlive_a_revocation_by_another_process() {
+    // Found by the random exploration, among 400,000 schedules: one process had proved the value while the state was
+    // Revoked for a moment, the other one revoked its token then, and the first said Ready upon its proof.
+    holds(&[
+        Event::Lists(Lists::Empty),
+        Event::Run(0, 7),
+        Event::Outside(Outside::DeleteSecret),
+        Event::Run(1, 6),
+        Event::Outside(Outside::StateRevoked),
+        Event::Run(0, 8),
+        Event::Run(1, 5),
         Event::Outside(Outside::StateActive),
         Event::Run(0, 3),
     ]);
