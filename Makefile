@@ -43,6 +43,7 @@ format: ## Check the formatting
 
 lint: ## Run clippy; warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --no-default-features -- -D warnings
 
 unit: ## Run the unit, table and property tests; generated files are checked for drift here
 	$(TEST) --lib --bins --test emulator

@@ -139,6 +139,12 @@ pub struct RunArguments {
     /// What is logged, and how
     #[command(flatten)]
     pub log: LogArguments,
+
+    /// Where traces go, by OTLP over HTTP, for example `http://collector:4318/v1/traces`; `OTEL_EXPORTER_OTLP_HEADERS` and
+    /// OpenTelemetry's other variables are heeded. Default: there are none
+    #[cfg(feature = "traces")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_name = "URL")]
+    pub traces_endpoint: Option<Url>,
 }
 
 /// What is logged, and how.

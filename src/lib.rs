@@ -19,3 +19,4 @@ pub mod selector;
 mod table;
 pub mod telemetry;
 pub mod token_api;
+pub mod traces;

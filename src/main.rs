@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use keeptrusts_operator::config::RunArguments;
 use keeptrusts_operator::drain::{self, DrainArguments};
 use keeptrusts_operator::orphans::{self, OrphansCommand};
+use keeptrusts_operator::traces::Traces;
 use keeptrusts_operator::{controller, reference, resources, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -58,8 +59,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run(arguments: RunArguments) -> anyhow::Result<()> {
-    let level = telemetry::start(&arguments.log)?;
-    start()?.block_on(async {
+    let runtime = start()?;
+    let traces = Traces::start(&arguments)?;
+    let level = telemetry::start(&arguments.log, traces.layer())?;
+    let ended = runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(level.follow(stop.clone()));
         let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
@@ -76,7 +79,9 @@ fn run(arguments: RunArguments) -> anyhow::Result<()> {
             }
         });
         controller::run(arguments, stop).await
-    })
+    });
+    traces.stop();
+    ended
 }
 
 /// What everything that makes calls needs.

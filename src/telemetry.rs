@@ -11,12 +11,13 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use tracing::field::Empty;
-use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{LogArguments, LogFormat};
+use crate::traces;
 
 /// How often the file of the level is looked at. Kubelet's own period is about a minute.
 const LOOK: Duration = Duration::from_secs(2);
@@ -33,17 +34,20 @@ pub(crate) fn of_key(kind: &str, namespace: &str, name: &str, uid: &str, operati
     span
 }
 
-/// Starts logging to standard error.
+/// Starts logging to standard error, and whatever else `also` does with spans and lines.
 ///
 /// # Errors
 /// If the filter of the flag can't be read.
-pub fn start(arguments: &LogArguments) -> anyhow::Result<Level> {
+pub fn start(arguments: &LogArguments, also: impl Layer<Registry> + Send + Sync) -> anyhow::Result<Level> {
     let filter = &arguments.log_level;
     let flag = parse(filter).with_context(|| format!("--log-level {filter} can't be used"))?;
-    let (layer, handle) = reload::Layer::new(flag);
-    let registry = tracing_subscriber::registry().with(layer);
-    match arguments.log_format {
-        LogFormat::Text => registry.with(fmt::layer().with_ansi(false).with_writer(io::stderr)).init(),
+    let (level, handle) = reload::Layer::new(flag);
+    let wanted = level.and(filter_fn(|it| it.target() != traces::TARGET));
+    let lines = match arguments.log_format {
+        LogFormat::Text => {
+            let lines = fmt::layer().with_ansi(false).with_writer(io::stderr);
+            lines.with_filter(wanted).boxed()
+        }
         LogFormat::Json => {
             let lines = json_subscriber::fmt::layer()
                 .with_writer(io::stderr)
@@ -52,9 +56,10 @@ pub fn start(arguments: &LogArguments) -> anyhow::Result<Level> {
                 .flatten_span_list_on_top_level(true);
             // Those of libraries have names, too, which aren't a key's.
             let ours = filter_fn(|it| it.is_event() || it.target().starts_with(env!("CARGO_CRATE_NAME")));
-            registry.with(lines.with_filter(ours)).init();
+            lines.with_filter(wanted.and(ours)).boxed()
         }
-    }
+    };
+    tracing_subscriber::registry().with(vec![lines, also.boxed()]).init();
     let mut level = Level {
         file: arguments.log_level_file.clone(),
         flag: filter.clone(),

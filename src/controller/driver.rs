@@ -11,11 +11,13 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::lifecycle::decide;
+use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
 use crate::resources::{Key, KeyKind};
+use crate::traces;
 
 use super::context::Context;
 use super::executor::{Executor, Flow};
@@ -110,10 +112,16 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
             return None;
         }
         let step = decide(&context.observe(&mut key));
-        let span = key.identity().span(step.operation().or_else(|| key.operation()));
+        let operation = step.operation().or_else(|| key.operation());
+        let span = key.identity().span(operation);
         span.in_scope(|| tracing::debug!(step = step.name(), "next"));
         let _under_way = context.health.work().begin(key.memory.flight.as_ref().map(|flight| flight.started));
-        match (Executor { context, key: &mut key }).perform(step).instrument(span).await {
+        let traced = match step {
+            Step::Rest { .. } => Span::none(),
+            _ => traces::of_step(key.identity(), &key.object.view.status, &step, operation),
+        };
+        let mut executor = Executor { context, key: &mut key };
+        match executor.perform(step).instrument(traced).instrument(span).await {
             Flow::Next => {}
             Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),
             Flow::Gone => {

@@ -23,6 +23,7 @@ use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
 use crate::metrics::{Ended, Operation as Counted};
 use crate::resources::{DeletionPolicy, KeyStatus, Operation, OperationKind, OperationReason, WorkloadRef};
 use crate::token_api::{CallError, Class, CreateRequest, MintError, Minted, Permit};
+use crate::traces;
 
 use super::context::Context;
 use super::key::KeyState;
@@ -101,6 +102,9 @@ impl Executor<'_> {
 
     /// The operation is over for this process.
     fn finish(&mut self, outcome: Outcome) -> Flow {
+        if let Some(flight) = &self.key.memory.flight {
+            traces::ended(self.key.identity(), flight, &outcome);
+        }
         self.key.let_go();
         self.learn(outcome)
     }

@@ -32,6 +32,7 @@ mod scopes;
 mod selector;
 mod shapes;
 mod stopping;
+mod traces;
 mod workloads;
 mod world;
 
@@ -90,6 +91,8 @@ fn main() -> ExitCode {
             refusals::a_token_that_no_list_shows_is_let_go_by_a_person,
             refusals::altered_names_stop_the_minting,
             shapes::every_open_answer_works,
+            traces::an_operation_is_one_trace_and_who_takes_over_links_to_it,
+            traces::nobody_waits_for_a_collector_that_is_away,
             stopping::a_value_on_its_way_still_reaches_the_secret,
             orphans::the_command_lists_and_revokes_orphans_alone,
             orphans::the_operator_tells_of_an_orphan_once_and_leaves_it_alone,
