@@ -20,7 +20,7 @@ use super::observed::{Contents, Observed, SecretView};
 use super::rollout::{self, Rollout};
 use super::schedule;
 use super::status::{self, Reason, Verdict};
-use super::step::Step;
+use super::step::{Closes, Step};
 use super::time::{Monotonic, elapsed, to_time};
 use super::{adoption, restore, revocation};
 
@@ -63,11 +63,22 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     {
         return step.clone();
     }
-    match need(observed, desired, clauses) {
+    let need = need(observed, desired, clauses);
+    if let (Rollout::Complete, Need::Value(_) | Need::Person(_)) = (&rollout, &need) {
+        // Whatever holds the key up, what the rollout held back is free: there may be no place for a new value before.
+        let mut status = observed.resource.status.clone();
+        rollout::complete(observed, desired, &mut status);
+        return Step::WriteStatus { status: Box::new(status), closes: Closes::Nothing };
+    }
+    let step = match need {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
         Need::Person(reason) => show(observed, &halted(reason), tidy(observed, clauses)),
         Need::Nothing => maintain(observed, desired, &rollout, clauses),
+    };
+    match rollout {
+        Rollout::Waits(until, _) => no_longer_than(step, until),
+        Rollout::None | Rollout::Complete | Rollout::Act(_) => step,
     }
 }
 
@@ -401,17 +412,13 @@ fn maintain(observed: &Observed, desired: &Desired, rollout: &Rollout, clauses: 
     }
     schedule::tell_next(desired, &observed.owner.uid, &mut status, observed.now.wall);
     let mut verdict = status::at_rest(observed, &status);
-    let mut next = tidy(observed, clauses);
     match rollout {
         Rollout::Complete => rollout::complete(observed, desired, &mut status),
-        Rollout::Waits(until, held_up) => {
-            verdict = held_up.clone().unwrap_or(verdict);
-            next = no_longer_than(next, *until);
-        }
+        Rollout::Waits(_, held_up) => verdict = held_up.clone().unwrap_or(verdict),
         Rollout::None | Rollout::Act(_) => {}
     }
     status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
-    write_if_changed(observed, status, next)
+    write_if_changed(observed, status, tidy(observed, clauses))
 }
 
 /// The step, but no rest that is longer than that.

@@ -306,6 +306,24 @@ fn grace_begins_when_all_workloads_run_on_the_new_value() {
 }
 
 #[test]
+fn a_rollout_comes_to_its_end_though_no_place_is_left_for_what_is_asked_for_meanwhile() {
+    let full = |case: Case| {
+        (1..7)
+            .fold(case, |case, nr| case.superseding(&format!("tok_a{nr}"), 10, 60))
+            .with(|o| o.resource.desired.as_mut().unwrap().generation = 1)
+    };
+    let rolls = Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
+    let waits = full(rolling(10, true, rolls));
+    assert_eq!(waits.shown(), (true, "SupersededFull".to_owned(), true));
+    let Step::WriteStatus { status, .. } = waits.step() else { panic!() };
+    let waits = waits.with(|o| o.resource.status = *status);
+    assert_eq!(waits.step(), Step::Rest { until: Some(at(1_002)) });
+    let Step::WriteStatus { status, .. } = full(rolling(10, true, None)).step() else { panic!() };
+    assert!(status.rollout.is_none(), "or no grace ever begins, and no place becomes free");
+    assert!(status.superseded.iter().all(|entry| entry.since == to_time(waits.0.now.wall)));
+}
+
+#[test]
 fn a_rollout_that_hangs_keeps_the_old_token_or_not_as_the_spec_says() {
     let rolls = || Some(Hindrance::UnderWay("1 of 3 pods are new".to_owned()));
     let late = rolling(15 * 60, true, rolls());
