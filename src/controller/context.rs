@@ -11,6 +11,7 @@ use crate::leader::Leadership;
 use crate::lifecycle::memory::Memory;
 use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
+use crate::lifecycle::time::Monotonic;
 use crate::metrics::Metrics;
 use crate::resources::{DesiredState, WorkloadsStatus};
 use crate::selector::KeySelector;
@@ -19,7 +20,7 @@ use crate::token_api::{Client, Inventory};
 use super::adoption::Adoptions;
 use super::directory::Directory;
 use super::events::Events;
-use super::key::{KeyState, Keys};
+use super::key::KeyState;
 use super::kubernetes::Kubernetes;
 use super::resource::KeyObject;
 use super::users::Users;
@@ -34,7 +35,6 @@ pub(super) struct Context {
     pub(super) installation: Installation,
     pub(super) timing: Timing,
     pub(super) name_limit: usize,
-    pub(super) keys: Keys,
     /// All resources and Secrets of ours, as the caches hold them.
     pub(super) directory: Directory,
     /// Which keys are kept; all, without one.
@@ -69,8 +69,8 @@ impl Context {
         known.or_else(|| key.object.view.status.workloads.clone())
     }
 
-    /// Everything that the next decision about a key may depend on.
-    pub(super) fn observe(&self, key: &mut KeyState) -> Observed {
+    /// Everything that the next decision about a key may depend on. The watch may have told earlier that it is deleted.
+    pub(super) fn observe(&self, key: &mut KeyState, ending_since: Option<Monotonic>) -> Observed {
         let now = clock::now();
         let listing = self.inventory.latest(key.identity().kind);
         let new = listing.as_ref().map(|listing| listing.begun).filter(|begun| key.is_new_list(*begun));
@@ -81,7 +81,8 @@ impl Context {
         }
         key.age(now.mono, self.timing.read_stands);
         let view = &key.object.view;
-        let ending = view.deleting || view.state == DesiredState::Revoked;
+        let revoked = (view.state == DesiredState::Revoked).then_some(now.mono);
+        let ending = if view.deleting { ending_since.or(Some(now.mono)) } else { revoked };
         key.memory.notice(&view.version, &view.status, ending, now);
         if let Ok(desired) = &view.desired {
             key.moments.notice(desired.generation, &view.status, now.mono);

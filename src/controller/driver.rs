@@ -14,22 +14,29 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tracing::{Instrument as _, Span};
 
 use crate::lifecycle::decide;
+use crate::lifecycle::settled;
 use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
-use crate::resources::{Key, KeyKind};
+use crate::resources::{DesiredState, Key, KeyKind};
 use crate::traces;
 
 use super::context::Context;
 use super::executor::{Executor, Flow};
+use super::gate::{Gate, Lane, Place};
 use super::key::KeyState;
+use super::keys::{Keys, Settled};
 use super::resource::KeyObject;
 use super::secrets::Identity;
 
-/// What one watch of one kind works with.
-pub(super) struct Driver {
+/// What the watch of one kind in one scope works with.
+pub(super) struct Driver<K: Key> {
     pub(super) context: Arc<Context>,
+    /// The resources.
+    pub(super) resources: Store<DeserializeGuard<K>>,
     /// Our Secrets, metadata only.
     pub(super) secrets: Store<PartialObjectMeta<Secret>>,
+    pub(super) keys: Keys,
+    pub(super) gate: Gate,
 }
 
 /// A whole life takes a quarter of these steps; a pass that needs more goes round in circles.
@@ -41,28 +48,38 @@ const RETRY: Duration = Duration::from_mins(1);
 /// One pass over a resource, in a task of its own: whatever becomes of the watch, a pass that has begun is finished.
 pub(super) async fn reconcile<K: Key>(
     object: Arc<DeserializeGuard<K>>,
-    driver: Arc<Driver>,
+    driver: Arc<Driver<K>>,
 ) -> Result<Action, Infallible> {
     let context = &driver.context;
-    let meta = object.meta();
-    let (namespace, name) =
-        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    // The one gate: who stands by looks on, and whoever begins to lead looks at every key anew.
-    if !context.leadership.is_held() {
+    let (lane, reference) = (lane(&object), ObjectRef::from_obj(&*object));
+    drop(object);
+    let namespace = reference.namespace.as_deref().unwrap_or_default();
+    let name = reference.name.as_str();
+    let enter = async {
+        // The one gate: who stands by looks on, and whoever begins to lead looks at every key anew.
+        let place = if context.leadership.is_held() { Some(driver.gate.enter(lane).await) } else { None };
+        place.filter(|_| context.leadership.is_held())
+    };
+    let place = context.stop.run_until_cancelled(enter).await.flatten();
+    // Much may have happened while it waited; the resource may be gone.
+    let object = driver.resources.get(&reference);
+    let object =
+        object.filter(|object| !driver.keys.is_buried(object.meta().uid.as_deref().unwrap_or_default()));
+    let (Some(place), Some(object)) = (place, object) else {
         context.metrics.passes.gone(K::KIND, namespace, name);
         return Ok(Action::await_change());
-    }
+    };
     let counted = context.metrics.passes.begin(K::KIND, namespace, name);
     let cached = match &object.0 {
         Ok(key) => KeyObject::of(key, &context.installation, None),
         Err(invalid) => {
-            unreadable(context, K::KIND, invalid);
+            unreadable(context, &driver.keys, K::KIND, invalid);
             counted.end(PassEnd::Unreadable);
             return Ok(Action::await_change());
         }
     };
     let span = cached.identity.span(None);
-    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached).instrument(span.clone()));
+    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached, place).instrument(span.clone()));
     let (again, end) = match pass.await {
         Ok(None) => (None, PassEnd::Rest),
         Ok(again) => (again, PassEnd::Later),
@@ -76,10 +93,19 @@ pub(super) async fn reconcile<K: Key>(
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
+/// Who has no value yet, or is to have none any more, goes before those whose value is replaced.
+fn lane<K: Key>(object: &DeserializeGuard<K>) -> Lane {
+    let Ok(key) = &object.0 else { return Lane::Ordinary };
+    let none_yet = key.status().is_none_or(|status| status.token.is_none());
+    let none_more =
+        key.meta().deletion_timestamp.is_some() || key.parts().state == Some(DesiredState::Revoked);
+    if none_yet || none_more { Lane::Urgent } else { Lane::Ordinary }
+}
+
 /// One object that can't be read harms no other; it is reported once.
-fn unreadable(context: &Context, kind: KeyKind, invalid: &InvalidObject) {
+fn unreadable(context: &Context, keys: &Keys, kind: KeyKind, invalid: &InvalidObject) {
     let InvalidObject { error, metadata } = invalid;
-    if !context.keys.is_news(metadata) {
+    if !keys.is_news(metadata) {
         return;
     }
     let identity = Identity {
@@ -94,11 +120,11 @@ fn unreadable(context: &Context, kind: KeyKind, invalid: &InvalidObject) {
 }
 
 /// Steps until there is nothing to do; then says when to look again, if time alone will bring something.
-async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
-    let Driver { context, secrets } = &*driver;
+async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Place) -> Option<Duration> {
+    let Driver { context, resources, secrets, keys, .. } = &*driver;
     let reference = ObjectRef::new(&cached.secret_name).within(&cached.identity.namespace);
     let secret = secrets.get(&reference);
-    let key = context.keys.of(&cached);
+    let key = keys.of(&cached);
     let mut key: tokio::sync::MutexGuard<'_, KeyState> = key.lock().await;
     key.begin(cached, secret.as_ref().map(|secret| &secret.metadata));
     let adopts = key.object.desired().is_some_and(|desired| desired.adopt.is_some());
@@ -108,10 +134,21 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
     for _ in 0..MOST_STEPS {
         // It may be another operator's since it was read. What is in flight is finished all the same.
         if !context.keeps(&key.object) && !key.in_flight() {
-            context.keys.forget(&key.identity().uid);
+            keys.forget(&key.identity().uid);
             return None;
         }
-        let step = decide(&context.observe(&mut key));
+        let since = keys.ending_since(&key.identity().uid);
+        let observed = context.observe(&mut key, since);
+        let step = decide(&observed);
+        if matches!(step, Step::Rest { .. }) && settled::is_settled(&observed) {
+            let resource =
+                resources.get(&ObjectRef::new(&key.identity().name).within(&key.identity().namespace));
+            let (resource, secret) = (resource.as_ref().map(|it| it.meta()), secrets.get(&reference));
+            if key.is_cached(resource, secret.as_ref().map(|secret| &secret.metadata)) {
+                let (version, shown) = (observed.resource.version.clone(), settled::shown(&observed));
+                keys.settle(&key.identity().uid, Settled { version, shown }, key.memory.remains());
+            }
+        }
         let operation = step.operation().or_else(|| key.operation());
         let span = key.identity().span(operation);
         span.in_scope(|| tracing::debug!(step = step.name(), "next"));
@@ -120,12 +157,16 @@ async fn pass(driver: Arc<Driver>, cached: KeyObject) -> Option<Duration> {
             Step::Rest { .. } => Span::none(),
             _ => traces::of_step(key.identity(), &key.object.view.status, &step, operation),
         };
+        let waits = matches!(step, Step::FreshList { .. });
         let mut executor = Executor { context, key: &mut key };
-        match executor.perform(step).instrument(traced).instrument(span).await {
+        let performed = executor.perform(step).instrument(traced).instrument(span);
+        // Many may wait for one list.
+        let flow = if waits { place.leave_for(performed).await } else { performed.await };
+        match flow {
             Flow::Next => {}
             Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),
             Flow::Gone => {
-                context.keys.forget(&key.identity().uid);
+                keys.bury(&key.identity().uid);
                 return None;
             }
         }

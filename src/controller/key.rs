@@ -1,7 +1,5 @@
 //! What this process holds of each key: memory, the newest views, and, during an operation, the value.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -93,9 +91,9 @@ pub(super) struct KeyState {
 }
 
 impl KeyState {
-    fn new(object: KeyObject) -> Self {
+    pub(super) fn new(object: KeyObject, memory: Memory) -> Self {
         Self {
-            memory: Memory::default(),
+            memory,
             object,
             secret: SecretSeen::UNREAD,
             value: None,
@@ -106,6 +104,13 @@ impl KeyState {
             waits: waits(),
             listing: None,
         }
+    }
+
+    /// Whether the caches hold what this process knows, so that nothing is lost with it.
+    pub(super) fn is_cached(&self, resource: Option<&ObjectMeta>, secret: Option<&ObjectMeta>) -> bool {
+        let version = |meta: Option<&ObjectMeta>| meta?.resource_version.clone();
+        version(resource).as_ref() == Some(&self.object.view.version)
+            && version(secret).as_deref() == self.secret.version()
     }
 
     /// Begins a pass with what the caches hold, unless this process knows better from replies to its own calls.
@@ -255,39 +260,6 @@ impl KeyState {
 fn is_older(a: &str, b: &str) -> bool {
     let number = |text: &str| text.parse::<u128>().ok();
     matches!((number(a), number(b)), (Some(a), Some(b)) if a < b)
-}
-
-/// The keys that this process knows, by uid. Whoever holds a key's lock is the only one that acts on it.
-#[derive(Default)]
-pub(super) struct Keys {
-    states: Mutex<HashMap<String, Arc<tokio::sync::Mutex<KeyState>>>>,
-    /// Versions of resources that can't be read, by uid.
-    unreadable: Mutex<HashMap<String, String>>,
-}
-
-impl Keys {
-    /// The key of this resource.
-    pub(super) fn of(&self, object: &KeyObject) -> Arc<tokio::sync::Mutex<KeyState>> {
-        let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = states
-            .entry(object.identity.uid.clone())
-            .or_insert_with(|| Arc::new(tokio::sync::Mutex::new(KeyState::new(object.clone()))));
-        Arc::clone(state)
-    }
-
-    /// Forgets a key whose resource is gone. A pass that is at work on it keeps what it holds to its end.
-    pub(super) fn forget(&self, uid: &str) {
-        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-    }
-
-    /// Whether it is news that this version of a resource can't be read.
-    pub(super) fn is_news(&self, meta: &ObjectMeta) -> bool {
-        let (uid, version) = (meta.uid.clone(), meta.resource_version.clone());
-        let mut seen = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = version.unwrap_or_default();
-        seen.insert(uid.unwrap_or_default(), version.clone()) != Some(version)
-    }
 }
 
 #[cfg(test)]

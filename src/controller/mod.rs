@@ -7,7 +7,9 @@ pub(crate) mod directory;
 mod driver;
 mod events;
 mod executor;
+mod gate;
 mod key;
+mod keys;
 pub(crate) mod kubernetes;
 mod notes;
 mod orphans;
@@ -16,6 +18,7 @@ mod resource;
 mod scrape;
 pub mod secrets;
 mod starting;
+mod thin;
 mod trouble;
 mod users;
 mod watches;
@@ -86,7 +89,6 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         events: Events::start(client.clone(), arguments.pod_name.clone()),
         timing: Timing::new(arguments.connection.call_deadline, arguments.connection.list_lag),
         name_limit: arguments.max_token_name_length,
-        keys: key::Keys::default(),
         directory: Directory::default(),
         selector: arguments.watch_label_selector.clone(),
         adoptions: Adoptions::allowed_in(arguments.adopt_namespaces.clone()),

@@ -4,6 +4,7 @@
 //! A status that changes starts nothing: it is our own in the end. What is found of others' doings there is found by the
 //! passes that every new list starts.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -19,11 +20,17 @@ use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
+use crate::lifecycle::listing::Listing;
+use crate::lifecycle::naming::Place;
 use crate::resources::{AccessKey, GatewayKey, Key, KeyKind, ROTATE_NOW};
 
 use super::context::Context;
 use super::driver::{Driver, reconcile};
+use super::gate::Gate;
+use super::keys::{Keys, Settled};
 use super::secrets::{self, UID_LABEL};
+use super::thin;
 
 /// How many Secret events may wait for a slow controller; what is lost on top is made good by the next list.
 const SECRET_EVENTS: usize = 4_096;
@@ -45,17 +52,18 @@ pub(super) async fn run(
     let (events, _) = broadcast::channel(SECRET_EVENTS);
     let (access, gateway) = (events.subscribe(), events.subscribe());
     let watching = watch_secrets(secrets, writer, events, context.stop.clone());
-    let driver = Arc::new(Driver { context, secrets: store.clone() });
     let controllers = async {
         // Without the Secrets at hand, every key would look for its own.
         if store.wait_until_ready().await.is_err() {
             return;
         }
-        let access = control::<AccessKey>(&client, namespace.as_deref(), &driver, concurrency, access);
-        let gateway = control::<GatewayKey>(&client, namespace.as_deref(), &driver, concurrency, gateway);
-        driver.context.directory.add_secrets(store.clone());
-        driver.context.directory.add_keys(access.0.clone());
-        driver.context.directory.add_keys(gateway.0.clone());
+        let directory = &context.directory;
+        let (namespace, of) = (namespace.as_deref(), |events| Secrets { store: store.clone(), events });
+        let access = control::<AccessKey>(&client, namespace, &context, concurrency, of(access));
+        let gateway = control::<GatewayKey>(&client, namespace, &context, concurrency, of(gateway));
+        directory.add_secrets(store.clone());
+        directory.add_keys(access.0.clone());
+        directory.add_keys(gateway.0.clone());
         let ready = async {
             if future::try_join(access.0.wait_until_ready(), gateway.0.wait_until_ready()).await.is_ok() {
                 synced();
@@ -84,7 +92,8 @@ async fn watch_secrets(
     stop: CancellationToken,
 ) {
     let ours = watcher::Config::default().labels(UID_LABEL);
-    let stream = watcher(secrets, ours).default_backoff().reflect(writer).touched_objects();
+    let stream =
+        watcher(secrets, ours).default_backoff().modify(thin::secret).reflect(writer).touched_objects();
     let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
     while let Some(secret) = stream.next().await {
         match secret {
@@ -95,19 +104,30 @@ async fn watch_secrets(
     }
 }
 
+/// Our Secrets, and what happens to them.
+struct Secrets {
+    store: Store<PartialObjectMeta<Secret>>,
+    events: broadcast::Receiver<Arc<PartialObjectMeta<Secret>>>,
+}
+
 /// The cache of a kind, and what runs it.
 fn control<K: Key>(
     client: &Client,
     namespace: Option<&str>,
-    driver: &Arc<Driver>,
+    context: &Arc<Context>,
     concurrency: Concurrency,
-    secrets: broadcast::Receiver<Arc<PartialObjectMeta<Secret>>>,
-) -> (Store<DeserializeGuard<K>>, impl Future<Output = ()>) {
-    let context = &driver.context;
+    secrets: Secrets,
+) -> (Store<DeserializeGuard<K>>, impl Future<Output = ()> + use<K>) {
     let keys: Api<DeserializeGuard<K>> = api(client, namespace);
-    let bereaved = Arc::clone(context);
     let (store, writer) = reflector::store();
-    let [changed, touched, listed] = std::array::from_fn(|_| context.metrics.passes.clone());
+    let driver = Arc::new(Driver {
+        context: Arc::clone(context),
+        resources: store.clone(),
+        secrets: secrets.store,
+        keys: Keys::default(),
+        gate: Gate::new(concurrency),
+    });
+    let [changed, touched, listed, all_touched] = std::array::from_fn(|_| context.metrics.passes.clone());
     let config = watcher::Config::default();
     let config = match &context.selector {
         Some(selector) => config.labels(&selector.to_string()),
@@ -115,14 +135,11 @@ fn control<K: Key>(
     };
     let stream = watcher(keys, config)
         .default_backoff()
-        .inspect_ok(move |event| {
-            if let watcher::Event::Delete(object) = event {
-                let meta = object.meta();
-                bereaved.keys.forget(meta.uid.as_deref().unwrap_or_default());
-                let (namespace, name) = place(meta);
-                bereaved.metrics.passes.gone(K::KIND, &namespace, &name);
-            }
+        .inspect_ok({
+            let (driver, mut there) = (Arc::clone(&driver), HashSet::new());
+            move |event| follow(&driver, &mut there, event)
         })
+        .modify(thin::key)
         .reflect(writer)
         .applied_objects()
         .predicate_filter(
@@ -130,8 +147,15 @@ fn control<K: Key>(
             PredicateConfig::default(),
         )
         .inspect_ok(move |object| changed.due(K::KIND, [place(object.meta())]));
-    let secrets = BroadcastStream::new(secrets)
-        .filter_map(|secret| future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret))))
+    let unheard = Arc::clone(&driver);
+    let secrets = BroadcastStream::new(secrets.events)
+        .filter_map(move |secret| {
+            if secret.is_err() {
+                // Some were lost: the next list looks at every key.
+                unheard.keys.unsettle();
+            }
+            future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret)))
+        })
         .inspect(move |key| {
             touched.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
         });
@@ -139,29 +163,35 @@ fn control<K: Key>(
     let leads = WatchStream::from_changes(context.leadership.changes())
         .filter_map(|held| future::ready(held.then_some(())));
     let cached = store.clone();
-    let all = stream::select(stream::select(new_lists(context, K::KIND), credential), leads)
-        .inspect(move |()| listed.due(K::KIND, cached.state().iter().map(|key| place(key.meta()))));
+    let all = stream::select(credential, leads)
+        .inspect(move |()| all_touched.due(K::KIND, cached.state().iter().map(|key| place(key.meta()))));
+    let looking = Arc::clone(&driver);
+    let concerned = new_lists(context, K::KIND)
+        .flat_map(move |listing| stream::iter(concerned(&looking, &listing)))
+        .inspect(move |key| {
+            listed.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
+        });
     let controller = Controller::for_stream(stream, store.clone())
-        .with_config(controller::Config::default().concurrency(concurrency))
+        // How many are worked on at once is the gate's to say.
+        .with_config(controller::Config::default())
         .reconcile_on(secrets)
+        .reconcile_on(concerned)
         .reconcile_all_on(all)
         .graceful_shutdown_on(context.stop.clone().cancelled_owned());
     let passes = context.metrics.passes.clone();
-    let run = controller.run(reconcile::<K>, |_, never, _| match *never {}, Arc::clone(driver)).for_each(
-        move |ended| {
-            match ended {
-                Ok(_) => {}
-                // A pass that was asked for when its resource had just gone.
-                Err(controller::Error::ObjectNotFound(key)) => {
-                    passes.gone(K::KIND, key.namespace.as_deref().unwrap_or_default(), &key.name);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
-                }
+    let run = controller.run(reconcile::<K>, |_, never, _| match *never {}, driver).for_each(move |ended| {
+        match ended {
+            Ok(_) => {}
+            // A pass that was asked for when its resource had just gone.
+            Err(controller::Error::ObjectNotFound(key)) => {
+                passes.gone(K::KIND, key.namespace.as_deref().unwrap_or_default(), &key.name);
             }
-            future::ready(())
-        },
-    );
+            Err(error) => {
+                tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
+            }
+        }
+        future::ready(())
+    });
     (store, run)
 }
 
@@ -170,18 +200,61 @@ fn place(meta: &ObjectMeta) -> (String, String) {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
+/// What the watch of resources tells beside what its cache holds.
+fn follow<K: Key>(
+    driver: &Driver<K>,
+    there: &mut HashSet<String>,
+    event: &watcher::Event<DeserializeGuard<K>>,
+) {
+    let uid = |object: &DeserializeGuard<K>| object.meta().uid.clone().unwrap_or_default();
+    match event {
+        watcher::Event::Init => there.clear(),
+        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+            if object.meta().deletion_timestamp.is_some() {
+                driver.keys.ends(&uid(object), clock::monotonic());
+            }
+            if matches!(event, watcher::Event::InitApply(_)) {
+                there.insert(uid(object));
+            }
+        }
+        // What went while nobody watched is told of by nothing else.
+        watcher::Event::InitDone => driver.keys.retain(&std::mem::take(there)),
+        watcher::Event::Delete(object) => {
+            driver.keys.forget(&uid(object));
+            let (namespace, name) = place(object.meta());
+            driver.context.metrics.passes.gone(K::KIND, &namespace, &name);
+        }
+    }
+}
+
 /// Every new list of the kind's tokens.
-fn new_lists(context: &Arc<Context>, kind: KeyKind) -> impl Stream<Item = ()> + Send + 'static {
+fn new_lists(
+    context: &Arc<Context>,
+    kind: KeyKind,
+) -> impl Stream<Item = Arc<Listing>> + Send + 'static + use<> {
     let context = Arc::clone(context);
     let changes = WatchStream::from_changes(context.inventory.changes());
-    let begun = move || context.inventory.latest(kind).map(|listing| listing.begun);
-    let mut last = begun();
+    let begun = |listing: &Option<Arc<Listing>>| listing.as_ref().map(|listing| listing.begun);
+    let mut last = begun(&context.inventory.latest(kind));
     changes.filter_map(move |_| {
-        let newest = begun();
-        let new = newest != last;
-        last = newest;
-        future::ready(new.then_some(()))
+        let newest = context.inventory.latest(kind);
+        let new = begun(&newest) != last;
+        last = begun(&newest);
+        future::ready(newest.filter(|_| new))
     })
+}
+
+/// The keys to which a list may be news.
+fn concerned<K: Key>(driver: &Driver<K>, listing: &Listing) -> Vec<ObjectRef<DeserializeGuard<K>>> {
+    driver.keys.notice_clocks(clock::now());
+    let keys = driver.resources.state().into_iter().filter(|key| {
+        let meta = key.meta();
+        let (namespace, name) = place(meta);
+        let shown = listing.digest(&Place::new(K::KIND, &namespace, &name));
+        let version = meta.resource_version.clone().unwrap_or_default();
+        driver.keys.is_concerned(meta.uid.as_deref().unwrap_or_default(), &Settled { version, shown })
+    });
+    keys.map(|key| ObjectRef::from_obj(&*key)).collect()
 }
 
 /// The resource that a Secret says it belongs to. It may lie: more than a look doesn't follow from it.

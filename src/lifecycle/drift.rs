@@ -112,7 +112,7 @@ fn unproved(observed: &Observed, proof: &Proof) -> Finding {
 }
 
 /// What the latest lists say against the current token.
-fn suspicion(observed: &Observed, token: &TokenStatus) -> Option<Suspicion> {
+pub(super) fn suspicion(observed: &Observed, token: &TokenStatus) -> Option<Suspicion> {
     let Some(listed) = observed.listed_here(&token.id) else {
         return absent_twice(observed, &token.id).then_some(Suspicion::Absent);
     };

@@ -1,6 +1,7 @@
 //! What a list of tokens shows: only what bears a tag of this installation is kept.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::naming::{Installation, Place, Tag};
 use super::time::Monotonic;
@@ -63,7 +64,8 @@ impl Listing {
     pub fn add(&mut self, installation: &Installation, facts: TokenFacts, alive: bool) {
         let tag = facts.name.as_deref().and_then(Tag::of_name);
         if let Some(tag) = tag.filter(|tag| tag.owner.installation == *installation) {
-            let tokens = self.places.entry(tag.owner.place.clone()).or_default();
+            // Nearly every place has one.
+            let tokens = self.places.entry(tag.owner.place.clone()).or_insert_with(|| Vec::with_capacity(1));
             tokens.retain(|other| other.facts.id != facts.id);
             tokens.push(Listed { facts, tag, alive });
         }
@@ -85,6 +87,14 @@ impl Listing {
     #[must_use]
     pub fn wanted(&self, id: &str) -> Option<&Wanted> {
         self.wanted.get(&TokenId::parse(id).ok()?)
+    }
+
+    /// A digest of what is shown of a place: of two lists that have the same one, both show the same.
+    #[must_use]
+    pub fn digest(&self, place: &Place) -> u64 {
+        let mut hash = DefaultHasher::new();
+        self.at(place).hash(&mut hash);
+        hash.finish()
     }
 
     /// Every token of this installation.

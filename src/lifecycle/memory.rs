@@ -34,8 +34,11 @@ pub struct Memory {
     pub superseded_left: Option<Monotonic>,
     /// The current token as one operation brought it, and when this process first saw it so.
     pub token_seen: Option<TokenSeen>,
-    /// When this process first saw that the resource is being deleted, or that its state is `Revoked`.
+    /// When this process first saw that the resource is being deleted, or that its state is `Revoked`; but no sooner than the
+    /// end of its own last operation.
     pub ending_seen: Option<Monotonic>,
+    /// When the last operation of this process was over for it.
+    pub landed: Option<Monotonic>,
     /// When this process claimed the Secret of a resource whose status was lost, so that whoever still holds a value
     /// fails to write it. It counts anew when somebody has written the resource since.
     pub claimed: Option<Monotonic>,
@@ -57,6 +60,13 @@ pub struct Memory {
     pub repairs: Repairs,
 }
 
+/// What is kept of the memory of a key that is settled: the rest tells nothing that the next pass doesn't see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remains {
+    token_seen: Option<Monotonic>,
+    repairs: Repairs,
+}
+
 /// The first sight of a token, as one operation brought it: a rotation in place keeps the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSeen {
@@ -66,6 +76,14 @@ pub struct TokenSeen {
     pub operation: String,
     /// When.
     pub at: Monotonic,
+}
+
+impl TokenSeen {
+    /// The token of this status, seen at this time.
+    fn of(status: &KeyStatus, at: Monotonic) -> Option<Self> {
+        let operation = status.last_rotation.as_ref().map_or_else(String::new, |last| last.operation.clone());
+        status.token.as_ref().map(|token| Self { id: token.id.clone(), operation, at })
+    }
 }
 
 /// What was proved about the value in the Secret.
@@ -191,7 +209,7 @@ pub enum Retry {
 }
 
 /// Repairs of the Secret: something that deletes it again and again must not mint without bound (review, \[11\]).
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repairs {
     count: u32,
     not_before: Option<Monotonic>,
@@ -275,18 +293,32 @@ pub enum Outcome {
 }
 
 impl Memory {
-    /// Takes note of what stands in status: first sights, by this process, at `now`. `ending` says that the resource is
-    /// being deleted or is to have no living token.
-    pub fn notice(&mut self, version: &Version, status: &KeyStatus, ending: bool, now: Now) {
+    /// What is kept while the key is settled.
+    #[must_use]
+    pub fn remains(&self) -> Remains {
+        Remains { token_seen: self.token_seen.as_ref().map(|seen| seen.at), repairs: self.repairs }
+    }
+
+    /// The memory of a key that was settled upon this status, and whose token lists show.
+    #[must_use]
+    pub fn recall(remains: Remains, status: &KeyStatus) -> Self {
+        let token_seen = remains.token_seen.zip(TokenSeen::of(status, Monotonic::default()));
+        Self {
+            shown: status.token.iter().map(|token| token.id.clone()).collect(),
+            token_seen: token_seen.map(|(at, seen)| TokenSeen { at, ..seen }),
+            repairs: remains.repairs,
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of what stands in status: first sights, by this process, at `now`. `ending` says since
+    /// when this process knows that the resource is being deleted or is to have no living token.
+    pub fn notice(&mut self, version: &Version, status: &KeyStatus, ending: Option<Monotonic>, now: Now) {
         let operation = status.operation.as_ref().map(|operation| operation.id.clone());
         if self.operation_seen.as_ref().map(|(seen, _)| seen) != operation.as_ref() {
             self.operation_seen = operation.map(|operation| (operation, now.mono));
         }
-        let token = status.token.as_ref().map(|token| {
-            let operation =
-                status.last_rotation.as_ref().map_or_else(String::new, |last| last.operation.clone());
-            TokenSeen { id: token.id.clone(), operation, at: now.mono }
-        });
+        let token = TokenSeen::of(status, now.mono);
         let same = |a: &TokenSeen, b: &TokenSeen| a.id == b.id && a.operation == b.operation;
         match (&self.token_seen, token) {
             (Some(seen), Some(token)) if same(seen, &token) => {}
@@ -319,18 +351,18 @@ impl Memory {
             // It may have been rebuilt, rotated upon, and lost once more: that call may be on its way.
             self.claimed = self.claimed.map(|_| now.mono);
             self.seen_version = Some(version.clone());
-            if !ending && !status::is_ready(status) {
+            if ending.is_none() && !status::is_ready(status) {
                 // Only what was proved since may raise Ready: the state may have been Revoked for a moment, and another
                 // process have acted on that.
                 self.forget_life();
             }
         }
-        if !ending {
+        if ending.is_none() {
             self.ending_seen = None;
         } else if self.ending_seen.is_none() {
             // What lived until now is about to be revoked, by this process or another.
             self.forget_life();
-            self.ending_seen = Some(now.mono);
+            self.ending_seen = ending.max(self.landed);
             // What held a new value back is no reason to put off a revocation.
             self.trouble = None;
         }
@@ -391,6 +423,7 @@ impl Memory {
 
     /// Takes note of how a step ended.
     pub fn learn(&mut self, outcome: Outcome, now: Monotonic) {
+        let flew = self.flight.is_some();
         match outcome {
             Outcome::Preflighted(captured) => self.preflight = Some(captured),
             Outcome::Recorded { operation, sent } => {
@@ -445,6 +478,9 @@ impl Memory {
             Outcome::Claimed => self.claimed = Some(now),
             Outcome::Rebuilt => self.claimed = None,
             Outcome::Failed(trouble) => self.trouble = Some(trouble),
+        }
+        if flew && self.flight.is_none() {
+            self.landed = Some(now);
         }
     }
 

@@ -26,6 +26,7 @@ mod restore;
 mod revocation;
 pub mod rollout;
 pub mod schedule;
+pub mod settled;
 pub mod status;
 pub mod step;
 pub mod template;

@@ -31,16 +31,19 @@ pub const DEFAULT_NAME_LENGTH: usize = 63;
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648Lower { padding: false };
 
-fn hashed(parts: &[&str], characters: usize) -> String {
+fn hashed<const N: usize>(parts: &[&str]) -> [u8; N] {
     let mut hash = Sha256::new();
     for part in parts {
         // The length keeps ("a", "bc") and ("ab", "c") apart.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let mut text = base32::encode(ALPHABET, &hash.finalize());
-    text.truncate(characters);
-    text
+    beginning(&base32::encode(ALPHABET, &hash.finalize()))
+}
+
+/// The first characters of a text that has at least so many.
+fn beginning<const N: usize>(text: &str) -> [u8; N] {
+    text.as_bytes().first_chunk().copied().unwrap_or([b'a'; N])
 }
 
 /// Declares a part of the tag: a fixed number of base32 characters.
@@ -48,32 +51,33 @@ macro_rules! tag_part {
     ($(#[$doc:meta])* $name:ident, $length:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(String);
+        pub struct $name([u8; $length]);
 
         impl $name {
             /// The part as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                // It is of base32's characters alone.
+                str::from_utf8(&self.0).unwrap_or_default()
             }
 
             /// Reads the part; nothing if it isn't of the part's form.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
                 let base32 = |b: u8| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b);
-                (text.len() == $length && text.bytes().all(base32)).then(|| Self(text.to_owned()))
+                text.bytes().all(base32).then(|| text.as_bytes().try_into().ok().map(Self)).flatten()
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
     };
@@ -105,7 +109,7 @@ impl Installation {
     /// `cluster_uid`.
     #[must_use]
     pub fn new(cluster_uid: &str, instance: &str) -> Self {
-        Self(hashed(&[cluster_uid, instance], INSTALLATION))
+        Self(hashed(&[cluster_uid, instance]))
     }
 }
 
@@ -113,7 +117,7 @@ impl Place {
     /// The place of a resource.
     #[must_use]
     pub fn new(kind: KeyKind, namespace: &str, name: &str) -> Self {
-        Self(hashed(&[kind.kind(), namespace, name], PLACE))
+        Self(hashed(&[kind.kind(), namespace, name]))
     }
 }
 
@@ -121,7 +125,7 @@ impl UidTag {
     /// The short form of `uid`.
     #[must_use]
     pub fn new(uid: &str) -> Self {
-        Self(hashed(&[uid], UID))
+        Self(hashed(&[uid]))
     }
 }
 
@@ -129,7 +133,7 @@ impl OperationId {
     /// Makes an id of 80 random bits. The randomness comes from the caller: the core has none.
     #[must_use]
     pub fn from_random(bytes: [u8; OPERATION * 5 / 8]) -> Self {
-        Self(base32::encode(ALPHABET, &bytes))
+        Self(beginning(&base32::encode(ALPHABET, &bytes)))
     }
 }
 

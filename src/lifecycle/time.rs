@@ -35,6 +35,14 @@ pub struct Now {
     pub mono: Monotonic,
 }
 
+impl Now {
+    /// How far the wall clock is ahead of the monotonic one, in seconds. It changes only where the wall clock is set.
+    #[must_use]
+    pub fn ahead(self) -> i64 {
+        self.wall.as_second().saturating_sub_unsigned(self.mono.0.as_secs())
+    }
+}
+
 /// A wall-clock time as Kubernetes stores it: in whole seconds.
 #[must_use]
 pub fn whole_seconds(time: Timestamp) -> Timestamp {

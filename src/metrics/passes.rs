@@ -109,7 +109,7 @@ impl PassMetrics {
         );
         registry.register(
             "reconciles_running",
-            "Passes under way; at most --concurrency of each kind",
+            "Passes under way; at most --concurrency of each kind, and as many again of keys that are new or end",
             running.clone(),
         );
         registry.register(

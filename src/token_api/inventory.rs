@@ -21,6 +21,12 @@ use crate::resources::KeyKind;
 /// The wait after a first failure; doubled with each, up to the period.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 
+/// Between two lists passes so many times as long as the first one took, whoever asks for the second.
+const PAUSE: u32 = 4;
+
+/// But no longer than this: somebody may wait for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// More tokens than are made between two lists. Beyond it names aren't compared.
 const MAX_EXPECTED: usize = 10_000;
 
@@ -31,6 +37,8 @@ struct Shelf {
     /// Held by whoever lists. Holds how the last list failed, for those who waited for it.
     listing: tokio::sync::Mutex<Option<(Monotonic, CallError)>>,
     doubt: Mutex<Doubt>,
+    /// When the last complete list was begun, and when it was had to its end.
+    last: Mutex<Option<(Monotonic, Monotonic)>>,
     /// How the last list failed, if it did.
     failing: Mutex<Option<Class>>,
 }
@@ -42,6 +50,15 @@ impl Shelf {
 
     fn doubt(&self) -> MutexGuard<'_, Doubt> {
         self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the next list has to wait, so that they take no more than a share of the time and of the calls.
+    fn pause(&self, now: Monotonic) -> Duration {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.map_or(Duration::ZERO, |(begun, ended)| {
+            let pause = ended.since(begun).saturating_mul(PAUSE).min(LONGEST_PAUSE);
+            (ended + pause).since(now)
+        })
     }
 
     fn since(&self, begun_after: Monotonic) -> Option<Arc<Listing>> {
@@ -126,6 +143,8 @@ impl Inventory {
         {
             return Err(error.clone());
         }
+        // One list for all who ask in the meantime.
+        tokio::time::sleep(place.pause(monotonic())).await;
         let begun = monotonic();
         let result = self.list(kind, begun).await;
         *failed = result.as_ref().err().map(|error| (begun, error.clone()));
@@ -157,6 +176,7 @@ impl Inventory {
                 tracing::info!(tokens = kind.token_type(), "the list of tokens is believed again");
             }
         }
+        *self.shelf(kind).last.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, monotonic()));
         let listing = Arc::new(listing);
         *self.shelf(kind).latest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
         self.forget_expected();

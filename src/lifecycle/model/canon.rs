@@ -22,7 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::lifecycle::listing::Listing;
-use crate::lifecycle::memory::{Captured, Memory, ProofOf, Retry, Stage, Suspicion};
+use crate::lifecycle::memory::{Captured, Life, Memory, ProofOf, Retry, Stage, Suspicion};
 use crate::lifecycle::observed::Record;
 use crate::lifecycle::step::Call;
 use crate::lifecycle::time::Monotonic;
@@ -271,6 +271,7 @@ impl Canon {
             generation,
             asked,
             deleting,
+            deleted_at: _,
             finalizer,
             policy,
             suspend,
@@ -425,6 +426,7 @@ impl Canon {
         self.flag(process.stale);
         self.flag(process.noticed);
         self.flag(process.misled);
+        self.flag(process.settled.is_some());
         self.option(process.value, Self::value);
         self.option(process.view.as_ref(), |canon, view| canon.view(world, view));
         self.option(process.workloads.as_ref(), |canon, workloads| {
@@ -528,6 +530,7 @@ impl Canon {
             superseded_left,
             token_seen,
             ending_seen,
+            landed,
             claimed,
             seen_version,
             made,
@@ -563,9 +566,13 @@ impl Canon {
             canon.at(seen.at);
         });
         self.option(*ending_seen, Self::at);
+        let resource = world.resource.as_deref();
+        let unseen = resource.and_then(|resource| resource.deleted_at).filter(|_| ending_seen.is_none());
+        self.option(unseen.max(unseen.and(*landed)), Self::at);
         self.option(*claimed, Self::at);
         let version = world.resource.as_ref().map(|resource| resource.version.to_string());
-        self.flag(claimed.is_some() && *seen_version == version);
+        let told = claimed.is_some() || proof.as_ref().is_some_and(|proof| proof.life != Life::Dead);
+        self.flag(told && *seen_version == version);
         self.named_ids(made);
         self.named_ids(revoked);
         self.named_times(absent_since.iter().map(|(id, at)| (id.as_str(), *at)));

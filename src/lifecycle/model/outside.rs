@@ -187,15 +187,8 @@ impl Outside {
                 world.allowed += 1;
                 world.edit(|resource| resource.at_once += 1);
             }
-            Self::Delete => world.edit(|resource| {
-                resource.deleting = true;
-                resource.generation += 1;
-            }),
-            Self::DeleteRetaining => world.edit(|resource| {
-                resource.deleting = true;
-                resource.generation += 1;
-                resource.policy = DeletionPolicy::Retain;
-            }),
+            Self::Delete => world.delete(|_| ()),
+            Self::DeleteRetaining => world.delete(|resource| resource.policy = DeletionPolicy::Retain),
             Self::WipeStatus => {
                 lose_status(world);
                 world.edit(|resource| resource.status = World::blank());

@@ -14,12 +14,13 @@ use crate::lifecycle::observed::{
     Sighting,
 };
 use crate::lifecycle::rollout::{self, Hindrance};
+use crate::lifecycle::settled;
 use crate::lifecycle::status::Reason;
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::resources::{
-    AdoptSpec, DeletionPolicy, DesiredState, OperationKind, RestartPolicy, RotationSpec, SpecParts,
-    WorkloadKind, WorkloadRef, WorkloadsSpec,
+    AdoptSpec, DeletionPolicy, DesiredState, KeyStatus, OperationKind, RestartPolicy, RotationSpec,
+    SpecParts, WorkloadKind, WorkloadRef, WorkloadsSpec,
 };
 
 use super::world::{ADOPTED, EVERY, GRACE, InFlight, Lists, Resource, Secret, Token, World};
@@ -125,6 +126,19 @@ pub(super) struct Process {
     pub asleep: Option<Asleep>,
     /// The workloads as this process last read them.
     pub workloads: Option<rollout::Workloads>,
+    /// What it saw when it came to rest for good.
+    pub settled: Option<Settled>,
+}
+
+/// What a process saw that needn't look at lists which show the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Settled {
+    resource: u64,
+    secret: Option<u64>,
+    shown: u64,
+    /// How far the wall clock was ahead.
+    ahead: i64,
+    until: Option<Monotonic>,
 }
 
 /// What a process that rests waits for: this time, or anything but what it saw.
@@ -230,6 +244,12 @@ impl Process {
                 self.memory = Memory::default();
             }
         }
+        // What it was settled upon is no more: all there is is seen for the first time.
+        let version = self.view.as_ref().map(|view| view.resource.version);
+        if self.settled.as_ref().is_some_and(|then| Some(then.resource) != version) {
+            self.settled = None;
+            self.memory = Memory::recall(self.memory.remains(), &KeyStatus::default());
+        }
         self.age(world);
         let Some(view) = self.view.clone() else {
             if fault == Fault::CrashBefore {
@@ -241,6 +261,7 @@ impl Process {
         let observed = self.observe(world, &view, protocol);
         self.memory.clone_from(&observed.memory);
         let step = decide_under(&observed, protocol.clauses);
+        self.settle(world, &observed, &view, &step);
         if fault == Fault::CrashBefore {
             world.allowed += u64::from(world.resource.as_ref().is_some_and(|r| r.status.operation.is_some()));
             self.crash();
@@ -253,6 +274,29 @@ impl Process {
         }
         world.check_ready();
         Some(step)
+    }
+
+    /// A key that is settled has nothing to do for a list that shows the same of it.
+    fn settle(&mut self, world: &mut World, observed: &Observed, view: &View, step: &Step) {
+        let now = Settled {
+            resource: view.resource.version,
+            secret: view.secret.as_ref().map(|secret| secret.version),
+            shown: settled::shown(observed),
+            ahead: observed.now.ahead(),
+            until: None,
+        };
+        let rested = self.settled.take();
+        let same = rested.as_ref().is_some_and(|then| Settled { until: None, ..then.clone() } == now);
+        let due = rested.and_then(|then| then.until).is_some_and(|until| until <= observed.now.mono);
+        if same && !due && !matches!(step, Step::Rest { .. }) {
+            world.violate("a key that was settled had something to do");
+        }
+        if let Step::Rest { until } = step
+            && settled::is_settled(observed)
+        {
+            self.settled = Some(Settled { until: *until, ..now });
+            self.memory = Memory::recall(self.memory.remains(), &observed.resource.status);
+        }
     }
 
     /// The resource is gone: what a flight holds and created is given back.
@@ -320,7 +364,10 @@ impl Process {
     fn observe(&mut self, world: &mut World, view: &View, protocol: &Protocol) -> Observed {
         let resource = &view.resource;
         let mut memory = self.memory.clone();
-        let ending = resource.deleting || resource.state == DesiredState::Revoked;
+        let now = world.now().mono;
+        let revoked = (resource.state == DesiredState::Revoked).then_some(now);
+        // A deletion is known at once, however late the pass.
+        let ending = resource.deleted_at.or(revoked);
         memory.notice(&resource.version.to_string(), &resource.status, ending, world.now());
         let rotation = RotationSpec {
             generation: Some(resource.asked),

@@ -43,6 +43,8 @@ pub(super) struct Resource {
     pub generation: i64,
     pub asked: i64,
     pub deleting: bool,
+    /// Since when: nobody can know it sooner.
+    pub deleted_at: Option<Monotonic>,
     pub finalizer: bool,
     pub policy: DeletionPolicy,
     pub suspend: bool,
@@ -261,6 +263,7 @@ impl World {
             generation: 1,
             asked: 0,
             deleting: false,
+            deleted_at: None,
             finalizer: false,
             policy: DeletionPolicy::Revoke,
             suspend: false,
@@ -350,6 +353,17 @@ impl World {
             edit(resource);
             resource.version = version;
         }
+    }
+
+    /// Deletes the resource as a client does, who may have changed it just before.
+    pub(super) fn delete(&mut self, edit: impl FnOnce(&mut Resource)) {
+        let now = self.now().mono;
+        self.edit(|resource| {
+            edit(resource);
+            resource.deleting = true;
+            resource.deleted_at = Some(now);
+            resource.generation += 1;
+        });
     }
 
     /// Changes the Secret.
