@@ -8,7 +8,7 @@ use keeptrusts_emulator::{Emulator, Operation};
 use tokio_util::sync::CancellationToken;
 
 use crate::faults;
-use crate::plan::{Mishap, Moment, WINDOW};
+use crate::plan::{Block, Mishap, Moment, WINDOW};
 use crate::stage::Stage;
 
 /// How often it is asked whether a call has come in: a call is over in a few milliseconds.
@@ -17,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Kills an operator, and starts it again.
 pub(crate) async fn kill(stage: Arc<Stage>, operator: usize, moment: Moment, down: Duration) -> Result<()> {
     wait_for(&stage.emulator, moment).await;
-    stage.operators[operator].kill().await?;
+    let led = stage.operators[operator].kill().await?;
+    stage.record().leaders_struck += u64::from(led);
     tokio::time::sleep(down).await;
     stage.operators[operator].start().await
 }
@@ -32,6 +33,8 @@ pub(crate) async fn freeze(
     wait_for(&stage.emulator, moment).await;
     // One that has just ended by itself is started again by then.
     if stage.operators[operator].freeze().await {
+        let led = stage.operators[operator].leads().await?;
+        stage.record().leaders_struck += u64::from(led);
         tokio::time::sleep(lasts).await;
     }
     stage.operators[operator].thaw().await
@@ -52,6 +55,18 @@ pub(crate) async fn restart_api_server(
     }
     tokio::time::sleep(down).await;
     stage.cluster.start_api_server().await
+}
+
+/// Blocks an operator's way to the API server for a while.
+pub(crate) async fn block(stage: &Stage, operator: usize, block: Block, lasts: Duration) {
+    let Some(way) = stage.ways.get(operator) else { return };
+    let rule = way.add(faults::rule(block));
+    tokio::time::sleep(lasts).await;
+    // What is held is carried out now, and nothing more is.
+    way.clear();
+    rule.release();
+    let struck = u64::try_from(rule.hits()).unwrap_or(u64::MAX);
+    *stage.record().blocked.entry(block.kind().into()).or_default() += struck;
 }
 
 async fn wait_for(emulator: &Emulator, moment: Moment) {

@@ -1,13 +1,14 @@
-//! From the plan's words to the emulator's.
+//! From the plan's words to the emulator's, and to the proxy's before the API server.
 
 use std::time::Duration;
 
 use keeptrusts_emulator::{
     Effect, Envelope, Fault, ListDefect, Lists, Marker, Operation, Paging, RetryAfter, Stage,
 };
+use keeptrusts_harness::{Match, Rule};
 use serde_json::json;
 
-use crate::plan::{Mishap, Oddity, Trouble};
+use crate::plan::{Block, Mishap, Oddity, Trouble};
 
 /// More than the operator reads of an answer.
 const HUGE: u64 = 16 << 20;
@@ -65,6 +66,18 @@ fn effect(trouble: Trouble) -> Effect {
 
 fn page(status: u16, stage: Stage) -> Effect {
     Effect::Status { status, stage, message: None, envelope: Some(Envelope::Html), retry_after: None }
+}
+
+/// What a proxy does to an operator's requests as long as they are blocked.
+pub(crate) fn rule(block: Block) -> Rule {
+    let about_the_lease = || Rule::on(Match::path_contains("/leases")).always();
+    match block {
+        Block::LeaseCut => about_the_lease().cut_before(),
+        Block::LeaseAnswerCut => about_the_lease().cut_after(),
+        Block::LeaseLate => about_the_lease().hold_before(),
+        Block::LeaseConflict => about_the_lease().conflict(),
+        Block::CutOff => Rule::on(Match::any()).always().cut_before(),
+    }
 }
 
 /// How lists are while they are odd.

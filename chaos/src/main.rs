@@ -6,6 +6,7 @@ mod dice;
 mod faults;
 mod keys;
 mod kinds;
+mod lease;
 mod look;
 mod operators;
 mod people;
@@ -75,6 +76,9 @@ struct PlanArguments {
     /// How many operators run at once
     #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
     operators: u8,
+    /// Let one of two operators lead, by a Lease with short times, and the other stand by. Default: all act at once
+    #[arg(long)]
+    leader_election: bool,
 }
 
 #[derive(Args)]
@@ -110,6 +114,7 @@ impl PlanArguments {
             keys: usize::from(self.keys),
             namespaces: usize::from(self.namespaces),
             operators: usize::from(self.operators),
+            leader_election: self.leader_election,
         }
     }
 }
@@ -160,6 +165,10 @@ fn run(arguments: RunArguments) -> Result<bool> {
         .canonicalize()
         .with_context(|| format!("no operator at {}: build it, or give --operator", operator.display()))?;
     let recipe = plan.recipe();
+    ensure!(
+        !recipe.leader_election || recipe.operators > 1,
+        "--leader-election needs --operators 2: somebody has to stand by"
+    );
     println!("seed {}", recipe.seed);
     let trial = trial::Trial { recipe, operator, root, output, patience, limit, keep };
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;

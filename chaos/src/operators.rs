@@ -7,6 +7,7 @@ use keeptrusts_harness::Operator;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::lease;
 use crate::stage::Stage;
 
 /// How often kubelet's stand-in looks.
@@ -19,6 +20,8 @@ pub(crate) struct Process {
 
 struct Inner {
     operator: Operator,
+    /// How long the log was when it was last started.
+    log_before: usize,
     /// Whether it should run. One that shouldn't was killed on purpose.
     wanted: bool,
     frozen: bool,
@@ -28,16 +31,19 @@ struct Inner {
 
 impl Process {
     pub(crate) fn new(operator: Operator) -> Self {
-        Self { inner: Mutex::new(Inner { operator, wanted: true, frozen: false, ends: vec![] }) }
+        Self {
+            inner: Mutex::new(Inner { operator, log_before: 0, wanted: true, frozen: false, ends: vec![] }),
+        }
     }
 
-    /// Kills it (SIGKILL).
-    pub(crate) async fn kill(&self) -> Result<()> {
+    /// Kills it (SIGKILL). Says whether it led.
+    pub(crate) async fn kill(&self) -> Result<bool> {
         let mut inner = self.inner.lock().await;
-        inner.note_end()?;
+        let ran = inner.wanted && !inner.note_end()?;
         inner.wanted = false;
         inner.frozen = false;
-        inner.operator.kill().map(drop)
+        inner.operator.kill()?;
+        Ok(ran && inner.led()?)
     }
 
     /// Starts it again, as kubelet restarts a container. One that runs is killed first.
@@ -45,7 +51,7 @@ impl Process {
         let mut inner = self.inner.lock().await;
         inner.wanted = true;
         inner.frozen = false;
-        inner.operator.restart()
+        inner.restart()
     }
 
     /// Freezes it (SIGSTOP). False if it doesn't run.
@@ -53,6 +59,11 @@ impl Process {
         let mut inner = self.inner.lock().await;
         inner.frozen = inner.operator.pause().is_ok();
         inner.frozen
+    }
+
+    /// Whether it leads, or did before it was frozen or killed: by its own word, which is of no use to anybody who acts upon it.
+    pub(crate) async fn leads(&self) -> Result<bool> {
+        self.inner.lock().await.led()
     }
 
     /// Lets it go on.
@@ -82,11 +93,22 @@ impl Process {
 
     async fn look(&self) -> Result<()> {
         let mut inner = self.inner.lock().await;
-        if inner.wanted && inner.note_end()? { inner.operator.restart() } else { Ok(()) }
+        if inner.wanted && inner.note_end()? { inner.restart() } else { Ok(()) }
     }
 }
 
 impl Inner {
+    fn restart(&mut self) -> Result<()> {
+        self.operator.kill()?;
+        self.log_before = self.operator.log()?.len();
+        self.operator.restart()
+    }
+
+    /// Whether the process that was last started has begun to lead. One that loses its Lease ends.
+    fn led(&self) -> Result<bool> {
+        Ok(lease::terms(self.operator.log()?.get(self.log_before..).unwrap_or_default()) > 0)
+    }
+
     /// Whether it has ended without being killed.
     fn note_end(&mut self) -> Result<bool> {
         if !self.wanted {

@@ -15,6 +15,12 @@ pub(crate) struct Record {
     pub(crate) skipped: BTreeMap<String, u64>,
     /// Calls that a fault struck, by the fault's kind.
     pub(crate) struck: BTreeMap<String, u64>,
+    /// Requests of operators to the API server that were blocked, by the block's kind.
+    pub(crate) blocked: BTreeMap<String, u64>,
+    /// How often an operator began to lead.
+    pub(crate) terms: usize,
+    /// Blows that fell on the operator that led.
+    pub(crate) leaders_struck: u64,
     /// What must account for every token made: new keys, and what people did that demands a new token.
     pub(crate) reasons: BTreeMap<&'static str, u64>,
     /// Resources by uid.

@@ -23,6 +23,18 @@ pub(crate) struct Report {
     pub(crate) settled_in_seconds: u64,
     pub(crate) keys: usize,
     pub(crate) operators: usize,
+    /// Whether one of them led and the others stood by; in older reports none did.
+    #[serde(default)]
+    pub(crate) leader_election: bool,
+    /// How often an operator began to lead.
+    #[serde(default)]
+    pub(crate) terms: usize,
+    /// Kills and freezes of the operator that led.
+    #[serde(default)]
+    pub(crate) leaders_struck: u64,
+    /// Requests of operators to the API server that were blocked, by kind.
+    #[serde(default)]
+    pub(crate) requests_blocked: BTreeMap<String, u64>,
     /// Operators killed.
     pub(crate) kills: u64,
     /// Operators frozen.

@@ -44,7 +44,7 @@ impl Queue {
 #[derive(Default)]
 struct Beside {
     people: JoinSet<()>,
-    /// Blows to operators, of which a plan has none that overlap, and faults of calls.
+    /// Blows to operators and blocks of their ways, of which a plan has none that overlap, and faults of calls.
     blows: JoinSet<Result<()>>,
     /// Cancelled when no more shall go wrong.
     over: CancellationToken,
@@ -142,6 +142,13 @@ async fn begin(
         Action::HoldPods { lasts } => {
             stage.pods.hold(true);
             queue.add(at + lasts, Event::ReleasePods);
+        }
+        Action::Block { operator, block, lasts } => {
+            let stage = Arc::clone(stage);
+            beside.blows.spawn_local(async move {
+                blows::block(&stage, operator, block, lasts).await;
+                Ok(())
+            });
         }
         Action::Fault(mishap) => {
             let id = stage.emulator.add_fault(faults::fault(&mishap))?;

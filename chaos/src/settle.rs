@@ -10,6 +10,7 @@ use kube::api::DynamicObject;
 
 use crate::check;
 use crate::kinds::{is_true, status};
+use crate::lease;
 use crate::look::{notice, remember_values};
 use crate::snapshot::{Keys, Secrets, calls, place};
 use crate::stage::{REST, Stage};
@@ -62,6 +63,8 @@ struct Rest {
     /// Each with a word about it.
     unsettled: Vec<String>,
     orphans: Vec<Token>,
+    /// The process that leads, where one does.
+    leader: Option<String>,
     /// How often the token API had been called, but for lists.
     calls: u64,
     keys: Keys,
@@ -76,6 +79,7 @@ impl Rest {
     /// Whether nothing happened from this look to a later one.
     fn lasts(&self, later: &Self) -> bool {
         self.calls == later.calls
+            && self.leader == later.leader
             && self.keys.changed(&later.keys).is_empty()
             && self.secrets.changed(&later.secrets).is_empty()
     }
@@ -139,11 +143,16 @@ async fn look(stage: &Stage) -> Result<Rest> {
         }
     }
     let keys_unsettled = unsettled.len().min(stage.keys.len());
+    let leader = lease::leader(stage).await?;
+    // Where nobody acts, nothing happens; that is no rest.
+    if lease::is_elected(stage) && leader.is_none() {
+        unsettled.push("nobody leads".into());
+    }
     let orphans = check::orphans(stage, &keys, &secrets)
         .into_iter()
         .filter(|orphan| !check::is_admitted(stage, orphan))
         .collect();
-    Ok(Rest { keys_unsettled, unsettled, orphans, calls, keys, secrets })
+    Ok(Rest { keys_unsettled, unsettled, orphans, leader, calls, keys, secrets })
 }
 
 /// Why a key isn't at rest.

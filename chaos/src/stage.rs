@@ -1,13 +1,13 @@
 //! Everything that runs: the control plane, the token API, the operators; and what belongs to nobody.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use keeptrusts_emulator::{Emulator, NewToken, Options, Token, TokenType};
-use keeptrusts_harness::{Chart, ChartOptions, ControlPlane, Launch, Operator};
+use keeptrusts_harness::{Chart, ChartOptions, ControlPlane, Launch, Operator, Proxy, Upstream};
 use keeptrusts_operator::lifecycle::naming::Installation;
 use kube::Client;
 use kube::api::{Api, PostParams};
@@ -15,13 +15,18 @@ use serde_json::json;
 
 use crate::keys::Key;
 use crate::kinds::TOKEN_ID;
+use crate::lease;
 use crate::operators::Process;
 use crate::pods::Pods;
 use crate::record::Record;
 use crate::transcript::Transcript;
 
 /// The operator's own namespace, which nobody deletes.
-const SYSTEM: &str = "chaos-system";
+pub(crate) const SYSTEM: &str = "chaos-system";
+
+/// The release, and what the chart calls everything of it, the Lease too.
+const RELEASE: &str = "chaos";
+pub(crate) const LEASE: &str = "chaos-keeptrusts-operator";
 
 /// The operator's program in the chart's image.
 const PROGRAM: &str = "/usr/local/bin/keeptrusts-operator";
@@ -47,6 +52,7 @@ pub(crate) struct Setup {
     /// Where logs go.
     pub(crate) dir: PathBuf,
     pub(crate) operators: usize,
+    pub(crate) leader_election: bool,
     pub(crate) keys: usize,
     pub(crate) namespaces: usize,
 }
@@ -58,6 +64,8 @@ pub(crate) struct Stage {
     pub(crate) client: Client,
     pub(crate) emulator: Emulator,
     pub(crate) operators: Vec<Process>,
+    /// With leader election, what is between each operator and the API server.
+    pub(crate) ways: Vec<Proxy>,
     pub(crate) keys: Vec<Key>,
     pub(crate) pods: Pods,
     pub(crate) installation: Installation,
@@ -91,10 +99,16 @@ impl Stage {
             make_namespace(&client, &namespace(number)).await?;
         }
         let foreign = foreign(&client, &emulator, setup.namespaces).await?;
-        let chart = install(&cluster, &client, &emulator, &setup.root).await?;
+        let chart = install(&cluster, &client, &emulator, setup).await?;
         let launch = Launch::new(&setup.operator, &setup.dir).program(PROGRAM);
-        let mut operators = Vec::new();
+        let (mut operators, mut ways) = (Vec::new(), Vec::new());
         for _ in 0..setup.operators {
+            let mut launch = launch.clone();
+            if setup.leader_election {
+                let way = Proxy::start(Upstream::kubernetes(&cluster)).await?;
+                launch = launch.api_server(way.url());
+                ways.push(way);
+            }
             let mut operator = Operator::start(&cluster, &chart, &launch).await?;
             operator.wait_ready(READY).await?;
             operators.push(Process::new(operator));
@@ -107,6 +121,7 @@ impl Stage {
             client,
             emulator,
             operators,
+            ways,
             keys: (0..setup.keys).map(|index| Key::new(index, setup.namespaces)).collect(),
             pods,
             installation,
@@ -128,7 +143,12 @@ impl Stage {
 /// The name of this installation of the operator.
 const INSTANCE: &str = "chaos";
 
-async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, root: &Path) -> Result<Chart> {
+async fn install(
+    cluster: &ControlPlane,
+    client: &Client,
+    emulator: &Emulator,
+    setup: &Setup,
+) -> Result<Chart> {
     let credential: Secret = serde_json::from_value(
         json!({"metadata": {"name": "credential"}, "stringData": {"token": emulator.credential()}}),
     )?;
@@ -137,8 +157,8 @@ async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, r
         "crds": {"enabled": false},
         "instance": INSTANCE,
         "inventoryPeriod": INVENTORY_PERIOD,
-        // All operators act at once: what keeps them from harming each other isn't the Lease.
-        "leaderElection": {"enabled": false},
+        // Without it all operators act at once: what keeps them from harming each other isn't the Lease.
+        "leaderElection": lease::values(setup.leader_election),
         "restartWorkloads": true,
         "log": {"level": "info,keeptrusts_operator=debug"},
         "api": {
@@ -149,7 +169,8 @@ async fn install(cluster: &ControlPlane, client: &Client, emulator: &Emulator, r
             "requestsPerSecond": 1000,
         },
     });
-    let options = ChartOptions::new(root.join("charts/keeptrusts-operator"), "chaos", SYSTEM).values(values);
+    let options =
+        ChartOptions::new(setup.root.join("charts/keeptrusts-operator"), RELEASE, SYSTEM).values(values);
     let chart = Chart::render(&cluster.helm(), &options).await?;
     chart.apply(cluster).await?;
     Ok(chart)

@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::settle::{Settled, settle};
 use crate::stage::{Setup, Stage};
 use crate::transcript::Transcript;
-use crate::{look, operators, run};
+use crate::{lease, look, operators, run};
 
 /// An interruption of a process may cost the tokens of what was under way: so many at once, seldom more.
 const UNDER_WAY: u64 = 3;
@@ -50,6 +50,7 @@ impl Trial {
             root: self.root.clone(),
             dir: dir.clone(),
             operators: self.recipe.operators,
+            leader_election: self.recipe.leader_election,
             keys: self.recipe.keys,
             namespaces: self.recipe.namespaces,
         };
@@ -84,6 +85,14 @@ impl Trial {
         stop.cancel();
         watching.join_all().await;
         let findings = check(stage, &settled).await?;
+        for process in &stage.operators {
+            let terms = lease::terms(&process.log().await?);
+            stage.record().terms += terms;
+        }
+        let terms = stage.record().terms;
+        if self.recipe.leader_election && terms < 2 {
+            stage.record().violated("nobody ever took over".into());
+        }
         if stage.pods.started() == 0 {
             stage.record().violated("no pod ever ran".into());
         }
@@ -113,7 +122,10 @@ impl Trial {
         let interruptions = done("operator killed")
             + done("operator frozen")
             + done("API server restarted")
-            + done("etcd frozen");
+            + done("etcd frozen")
+            + done("operator cut off")
+            // A leader that loses its Lease finishes what is under way while its successor begins.
+            + if self.recipe.leader_election { ended_by_themselves } else { 0 };
         let unknown_outcomes = record.unknown_outcomes();
         let (creates, mints) = record.counted(Operation::Create);
         let accounted = record.reasons.values().sum::<u64>()
@@ -127,6 +139,10 @@ impl Trial {
             settled_in_seconds: settled.took.as_secs(),
             keys: self.recipe.keys,
             operators: self.recipe.operators,
+            leader_election: self.recipe.leader_election,
+            terms: record.terms,
+            leaders_struck: record.leaders_struck,
+            requests_blocked: record.blocked.clone(),
             kills: done("operator killed"),
             freezes: done("operator frozen"),
             api_server_restarts: done("API server restarted"),
@@ -180,11 +196,14 @@ fn account(stage: &Stage, settled: &Settled, findings: &Findings, report: &Repor
         }
     }
     say(&format!(
-        "{} kills, {} freezes, {} calls struck, {} tokens made ({} accounted for), {} rotations, {} revocations ({} looked at \
-         before), {} pods, {} looks; settled in {} s, {} of {} keys without a restart",
+        "{} kills, {} freezes, {} terms of leaders ({} struck), {} calls struck, {} requests blocked, {} tokens made ({} accounted \
+         for), {} rotations, {} revocations ({} looked at before), {} pods, {} looks; settled in {} s, {} of {} keys without a restart",
         report.kills,
         report.freezes,
+        report.terms,
+        report.leaders_struck,
         report.calls_struck.values().sum::<u64>(),
+        report.requests_blocked.values().sum::<u64>(),
         report.mints,
         report.mints_accounted_for,
         report.rotations,

@@ -22,14 +22,14 @@ const LET_GO: &str = r#"{"metadata":{"finalizers":null}}"#;
 pub(crate) async fn clean_up(stage: &mut Stage) -> Result<()> {
     stage.narrator.carry_on();
     // Taken from the stage: there its end would be a failure, and the rest wouldn't be cleaned up.
-    let operator = stage.operator.take();
+    let mut operators = std::mem::take(&mut stage.operators);
     let mut left = Vec::new();
     if stage.kubeconfig.is_some() && (stage.made.release || !stage.made.namespaces.is_empty()) {
         stage.narrator.part("Cleaning up")?;
-        left = clean_the_cluster(stage, operator).await;
-    } else if let Some(mut operator) = operator {
+        left = clean_the_cluster(stage, &mut operators).await;
+    } else {
         // The control plane goes as a whole, and the emulator with its tokens; one that must be killed does no harm.
-        operator.terminate(END).await.ok();
+        terminate(&mut operators).await;
     }
     // Blocks for a second or two. Nothing else is to be done by now.
     stage.control_plane = None;
@@ -40,6 +40,13 @@ pub(crate) async fn clean_up(stage: &mut Stage) -> Result<()> {
         "that nothing is left in the cluster",
         format!("this may be left: {}", left.join("; ")),
     ))
+}
+
+/// Ends the replicas.
+async fn terminate(operators: &mut [Operator]) {
+    for operator in operators {
+        operator.terminate(END).await.ok();
+    }
 }
 
 /// What a cleaning up that was broken off may have left.
@@ -63,17 +70,15 @@ pub(crate) fn may_be_left(stage: &Stage) -> String {
 
 /// Keys first, while the operator still takes their finalizers off; then the operator, the chart, the namespaces and the CRDs. What
 /// can't be removed doesn't keep the rest from being removed.
-async fn clean_the_cluster(stage: &mut Stage, mut operator: Option<Operator>) -> Vec<String> {
+async fn clean_the_cluster(stage: &mut Stage, operators: &mut [Operator]) -> Vec<String> {
     let names = stage.names.clone();
     let mut left = Vec::new();
     if keys_may_be_there(stage).await
-        && let Err(error) = delete_keys(stage, operator.as_mut()).await
+        && let Err(error) = delete_keys(stage, operators).await
     {
         left.push(format!("the keys of {} ({error:#})", names.shop));
     }
-    if let Some(operator) = &mut operator {
-        operator.terminate(END).await.ok();
-    }
+    terminate(operators).await;
     if stage.made.release {
         let words = ["helm", "uninstall", &names.release, "--namespace", &names.system, "--ignore-not-found"];
         if stage.run(&words).await.is_err() {
@@ -115,9 +120,9 @@ async fn keys_may_be_there(stage: &mut Stage) -> bool {
 
 /// Deletes the keys of the demo's namespace. Without an operator that revokes, they are let go: their tokens are the emulator's alone,
 /// which goes with this process.
-async fn delete_keys(stage: &mut Stage, operator: Option<&mut Operator>) -> Result<()> {
+async fn delete_keys(stage: &mut Stage, operators: &mut [Operator]) -> Result<()> {
     let shop = stage.names.shop.clone();
-    let runs = operator.is_some_and(|operator| matches!(operator.exit_status(), Ok(None)));
+    let runs = operators.iter_mut().any(|operator| matches!(operator.exit_status(), Ok(None)));
     let wait = if runs { "--timeout=30s" } else { "--wait=false" };
     let deleted = stage.run(&["kubectl", "delete", KINDS, "--all", "-n", &shop, wait]).await;
     let left = stage.look(&["kubectl", "get", KINDS, "-n", &shop, "-o", "name"]).await?;

@@ -22,14 +22,14 @@ pub(crate) fn invite(stage: &Stage) -> Result<()> {
     lines.push(format!("kubectl events -n {shop}"));
     lines.push(format!("curl -s {}/admin/tokens", stage.api()?.url()));
     stage.narrator.literal(&lines)?;
-    let pod = stage.operator.as_ref().map_or("*", Operator::pod_name);
+    let pod = stage.operators.first().map_or("*", Operator::pod_name);
     let log = stage.folder.run().join(format!("{pod}.log"));
     stage.narrator.tell(&format!("The operator's log is {}; the chart is in {system}.", log.display()))?;
     stage.narrator.tell("Ctrl-C stops everything and cleans up.")?;
     Ok(())
 }
 
-/// Stays until the operator ends, which it shouldn't.
+/// Stays until an operator ends, which it shouldn't.
 pub(crate) async fn stay(stage: &mut Stage) -> anyhow::Error {
     stage.operator_ended().await
 }

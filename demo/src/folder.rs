@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::tools::Clients;
+use crate::tools::{Clients, PROGRAM};
 
 /// A folder that one demo has for itself. What stands in it for the time of the demo goes when this is dropped; logs stay.
 pub(crate) struct Folder {
@@ -72,11 +72,17 @@ impl Folder {
         Ok(self.given.join("api-token").display().to_string())
     }
 
-    /// Leaves a kubeconfig, and in bin/ kubectl and helm, for the reader.
-    pub(crate) fn leave_for_the_reader(&self, kubeconfig: &Path, clients: &Clients) -> Result<()> {
+    /// Leaves a kubeconfig, and in bin/ kubectl, helm and the operator's program, for the reader.
+    pub(crate) fn leave_for_the_reader(
+        &self,
+        kubeconfig: &Path,
+        clients: &Clients,
+        operator: &Path,
+    ) -> Result<()> {
         let (copy, bin) = (self.root.join("kubeconfig"), self.root.join("bin"));
         std::fs::create_dir_all(&bin).with_context(|| format!("making {}", bin.display()))?;
-        for (name, program) in [("kubectl", &clients.kubectl), ("helm", &clients.helm)] {
+        let programs = [("kubectl", clients.kubectl.as_path()), ("helm", &clients.helm), (PROGRAM, operator)];
+        for (name, program) in programs {
             let link = bin.join(name);
             symlink(program, &link).with_context(|| format!("linking {}", link.display()))?;
         }

@@ -8,6 +8,7 @@ use keeptrusts_harness::{Cluster, ControlPlane, Launch, Operator};
 use serde_json::Value;
 
 use crate::failure::{Failure, check};
+use crate::replicas::{self, LEASE, RENEW, RETRY};
 use crate::stage::Stage;
 use crate::token_api::TokenApi;
 use crate::tools::Tools;
@@ -16,7 +17,10 @@ use crate::tools::Tools;
 pub(crate) const CHART: &str = "charts/keeptrusts-operator";
 
 /// The operator's program in the chart's image.
-const PROGRAM: &str = "/usr/local/bin/keeptrusts-operator";
+const IN_IMAGE: &str = "/usr/local/bin/keeptrusts-operator";
+
+/// The chart's replicas.
+const REPLICAS: usize = 2;
 
 /// The Secret with the operator's own API token.
 const CREDENTIAL: &str = "keeptrusts-operator-credential";
@@ -39,7 +43,7 @@ pub(crate) async fn set_up(stage: &mut Stage) -> Result<()> {
         control_plane(stage).await?;
     }
     install(stage).await?;
-    start_operator(stage).await
+    start_operators(stage).await
 }
 
 async fn token_api(stage: &mut Stage) -> Result<()> {
@@ -70,11 +74,12 @@ async fn control_plane(stage: &mut Stage) -> Result<()> {
     let seconds = start.elapsed().as_secs_f32();
     let home = control_plane.dir().join("home");
     let kubeconfig = control_plane.kubeconfig();
-    stage.folder.leave_for_the_reader(&kubeconfig, &stage.clients)?;
+    stage.folder.leave_for_the_reader(&kubeconfig, &stage.clients, &stage.binary)?;
     let given = stage.folder.as_given();
     stage.narrator.typed(&[format!("export KUBECONFIG={}", given.join("kubeconfig").display())])?;
     stage.cluster = Some(control_plane.cluster());
-    stage.tools = Some(Tools::new(&stage.clients, &kubeconfig, &stage.folder.run(), Some(&home)));
+    stage.tools =
+        Some(Tools::new(&stage.clients, &stage.binary, &kubeconfig, &stage.folder.run(), Some(&home)));
     stage.control_plane = Some(control_plane);
     stage.run(&["kubectl", "version"]).await?;
     stage.narrator.ok(&format!("the control plane is ready, after {seconds:.1} s"))?;
@@ -94,7 +99,7 @@ async fn readers_cluster(stage: &mut Stage) -> Result<()> {
         stage.names.release,
     ))?;
     stage.cluster = Some(Cluster::of_kubeconfig(&file).await?);
-    stage.tools = Some(Tools::new(&stage.clients, &file, &stage.folder.run(), None));
+    stage.tools = Some(Tools::new(&stage.clients, &stage.binary, &file, &stage.folder.run(), None));
     stage.narrator.typed(&[format!("export KUBECONFIG={}", file.display())])?;
     stage.run(&["kubectl", "config", "current-context"]).await?;
     stage.run(&["kubectl", "version"]).await?;
@@ -146,11 +151,15 @@ async fn install(stage: &mut Stage) -> Result<()> {
     let watch = format!("watchNamespaces={{{}}}", names.shop);
     let mut words = vec!["helm", "install", &names.release, CHART, "--namespace", &names.system];
     words.extend(["--set", &credential, "--set", &url]);
+    let times = [("leaseDuration", LEASE), ("renewDeadline", RENEW), ("retryPeriod", RETRY)]
+        .map(|(name, time)| format!("leaderElection.{name}={}s", time.as_secs()));
+    words.extend(times.iter().flat_map(|time| ["--set", time]));
     if stage.kubeconfig.is_some() {
         make_namespace(stage, &names.shop).await?;
         stage.narrator.tell(&format!(
-            "Two settings are the demo's: where the token API is, and the one namespace where the operator works and has \
-             rights, {}. No image of the operator is published, so the image is one that can't be found.",
+            "Three settings are the demo's: where the token API is; how soon another replica takes a dead leader's place, \
+             so that nobody has to wait for it for long; and the one namespace where the operator works and has rights, {}. No \
+             image of the operator is published, so the image is one that can't be found.",
             names.shop
         ))?;
         words.extend(["--set", &watch, "--set", NO_IMAGE]);
@@ -162,8 +171,9 @@ async fn install(stage: &mut Stage) -> Result<()> {
         }
     } else {
         stage.narrator.tell(
-            "One setting is the demo's: where the token API is. Everything else is as the chart has it: all \
-             namespaces are watched, and a replaced token lives on for an hour.",
+            "Two settings are the demo's: where the token API is, and how soon another replica takes a dead leader's \
+             place, so that nobody has to wait for it for long. Everything else is as the chart has it: all namespaces are \
+             watched, and there are two replicas.",
         )?;
     }
     stage.made.release = true;
@@ -203,42 +213,50 @@ async fn has_crds(stage: &mut Stage) -> Result<bool> {
     }
 }
 
-async fn start_operator(stage: &mut Stage) -> Result<()> {
+async fn start_operators(stage: &mut Stage) -> Result<()> {
     let names = stage.names.clone();
     let deployment = format!("deployment/{}", names.release);
-    stage.narrator.chapter("The operator, started as its Deployment says")?;
+    stage.narrator.chapter("Two replicas of the operator, started as their Deployment says")?;
     if stage.kubeconfig.is_some() {
         stage.narrator.tell(
             "There is no image that your nodes could run, and they couldn't reach the token API on this machine. So the \
-             Deployment is scaled to nothing, and the operator runs here, as a process.",
+             Deployment is scaled to nothing, and the operator runs here, as two processes.",
         )?;
         stage.run(&["kubectl", "scale", &deployment, "-n", &names.system, "--replicas=0"]).await?;
     } else {
-        stage.narrator.tell("There is no kubelet here, so the operator's pod waits for ever:")?;
+        stage.narrator.tell("There is no kubelet here, so the operator's pods wait for ever:")?;
         stage.run(&["kubectl", "get", "deployments,pods", "-n", &names.system]).await?;
-        stage.narrator.tell("The operator therefore runs as a process of this machine.")?;
+        stage.narrator.tell("The operator therefore runs as two processes of this machine.")?;
     }
     stage.narrator.tell(
-        "Its command, arguments, environment and mounted files are read from the Deployment, and it has a token of the \
+        "Command, arguments, environment and mounted files are read from the Deployment, and each has a token of the \
          chart's ServiceAccount: so the chart's rights, and no others. Only paths, the port of its probes and the way \
          to the API server are this machine's.",
     )?;
     let words = ["kubectl", "get", &deployment, "-n", &names.system, "-o", "json"];
-    let json = stage.run_noted(&words, "what the process is started from").await?;
+    let json = stage.run_noted(&words, "what the processes are started from").await?;
     let deployment: Value = serde_json::from_str(&json).context("reading the Deployment")?;
-    let cluster = stage.cluster.clone().context("there is no cluster yet")?;
-    let launch = Launch::new(&stage.binary, stage.folder.run()).program(PROGRAM);
-    let mut operator = Operator::start_on(&cluster, &deployment, &names.system, &launch).await?;
-    let ready = operator.wait_ready(READY).await;
-    let (pid, user, ended) = (operator.pid(), operator.user(), operator.exit_status()?);
-    stage.operator = Some(operator);
-    if let Err(error) = ready {
-        // Its log is shown with every failure.
-        let seen = ended.map_or_else(|| format!("{error:#}"), |status| format!("it ended: {status}"));
-        return Err(Failure::error("that the operator becomes ready", seen));
+    for _ in 0..REPLICAS {
+        start_operator(stage, &deployment).await?;
     }
+    let pids: Vec<String> = stage.operators.iter().map(|operator| operator.pid().to_string()).collect();
+    let user = stage.operators.first().map(Operator::user).unwrap_or_default();
     stage.narrator.ok(&format!(
-        "the operator runs (process {pid}) as {user}, and the Deployment's readiness probe succeeds"
+        "both run (processes {}) as {user}, and the Deployment's readiness probe succeeds for both",
+        pids.join(" and ")
     ))?;
-    Ok(())
+    replicas::introduce(stage).await
+}
+
+async fn start_operator(stage: &mut Stage, deployment: &Value) -> Result<()> {
+    let cluster = stage.cluster.clone().context("there is no cluster yet")?;
+    let launch = Launch::new(&stage.binary, stage.folder.run()).program(IN_IMAGE);
+    let mut operator = Operator::start_on(&cluster, deployment, &stage.names.system, &launch).await?;
+    let ready = operator.wait_ready(READY).await;
+    let ended = operator.exit_status()?;
+    stage.operators.push(operator);
+    let Err(error) = ready else { return Ok(()) };
+    // Its log is shown with every failure.
+    let seen = ended.map_or_else(|| format!("{error:#}"), |status| format!("it ended: {status}"));
+    Err(Failure::error("that the operator becomes ready", seen))
 }

@@ -2,13 +2,16 @@
 
 mod cleanup;
 mod command_line;
+mod ending;
 mod failure;
 mod finale;
 mod folder;
 mod install;
 mod key;
 mod narrator;
+mod replicas;
 mod report;
+mod rotation;
 mod signals;
 mod stage;
 mod story;
@@ -42,7 +45,7 @@ const INTERRUPTED: u8 = 130;
 /// The life of two API tokens on a real Kubernetes API server, narrated and checked.
 ///
 /// Starts etcd, kube-apiserver and kube-controller-manager, an emulator of the token API, and the operator as its Helm chart says;
-/// then mints, rotates, repairs and revokes, with the commands that you would type. Without containers. The Kubernetes programs
+/// then mints, rotates, kills the leading replica, repairs and revokes, with the commands that you would type. Without containers. The Kubernetes programs
 /// are built with Go by the first run.
 #[derive(Parser)]
 #[command(name = "keeptrusts-demo", version, after_help = MORE)]
@@ -149,8 +152,8 @@ async fn perform(stage: &mut Stage, told: &mut bool) -> Result<()> {
     let start = Instant::now();
     stage.narrator.title("The life of two Keeptrusts API tokens, on a real Kubernetes API server")?;
     stage.narrator.tell(
-        "A line with $ is a command as you would type it, and what came back is below it. kubectl and helm were run with \
-         exactly these words; cat, curl and jq stand for what the demo does itself. A line with ok is a check. If \
+        "A line with $ is a command as you would type it, and what came back is below it. kubectl, helm and keeptrusts-operator were run \
+         with exactly these words; cat, curl and jq stand for what the demo does itself. A line with ok is a check. If \
          anything isn't as it says, the demo ends and tells what it saw instead.",
     )?;
     install::set_up(stage).await?;

@@ -8,7 +8,7 @@ use keeptrusts_harness::Component;
 use crate::narrator::complain;
 use crate::stage::Stage;
 
-/// How much of the operator's log is shown.
+/// How much of an operator's log is shown.
 const TAIL: usize = 15;
 
 /// The components of the control plane.
@@ -34,11 +34,11 @@ pub(crate) async fn failed(stage: &mut Stage, error: &anyhow::Error) {
         }
         Err(why) => complain(&format!("\nThe logs can't be kept: {why:#}")),
     }
-    let log = stage.operator.as_ref().and_then(|operator| operator.log().ok());
-    if let Some(log) = log {
+    for operator in &stage.operators {
+        let Ok(log) = operator.log() else { continue };
         let lines: Vec<&str> = log.lines().collect();
         let nothing = if lines.is_empty() { " it wrote nothing" } else { "" };
-        complain(&format!("The end of the operator's:{nothing}"));
+        complain(&format!("The end of the operator's ({}):{nothing}", operator.pod_name()));
         for line in &lines[lines.len().saturating_sub(TAIL)..] {
             complain(&format!("  {line}"));
         }

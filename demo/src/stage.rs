@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use keeptrusts_emulator::Emulator;
-use keeptrusts_harness::{Cluster, ControlPlane, Operator};
+use keeptrusts_harness::{Cluster, ControlPlane, Operator, eventually};
 use rand::RngExt as _;
 use secrecy::SecretString;
 use serde_json::Value;
@@ -22,6 +22,9 @@ const LINES: usize = 12;
 
 /// How often it is looked whether the operator still runs.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Longer than any grace that the story gives.
+const REFUSED: Duration = Duration::from_mins(1);
 
 /// What is said in the place of an output that holds a value.
 const NEVER_SHOWN: &str = "the output is the value, and is never shown here";
@@ -84,7 +87,8 @@ pub(crate) struct Stage {
     /// The operator's binary.
     pub(crate) binary: PathBuf,
     pub(crate) made: Made,
-    pub(crate) operator: Option<Operator>,
+    /// Its replicas that run.
+    pub(crate) operators: Vec<Operator>,
     pub(crate) tools: Option<Tools>,
     pub(crate) cluster: Option<Cluster>,
     pub(crate) control_plane: Option<ControlPlane>,
@@ -109,7 +113,7 @@ impl Stage {
             kubeconfig,
             binary,
             made: Made::default(),
-            operator: None,
+            operators: vec![],
             tools: None,
             cluster: None,
             control_plane: None,
@@ -165,13 +169,13 @@ impl Stage {
         let tools = self.tools()?;
         tokio::select! {
             reply = tools.run(words) => reply,
-            error = ended(&mut self.operator) => Err(error),
+            error = ended(&mut self.operators) => Err(error),
         }
     }
 
-    /// Waits until the operator ends, which it shouldn't.
+    /// Waits until a replica ends, which it shouldn't.
     pub(crate) async fn operator_ended(&mut self) -> anyhow::Error {
-        ended(&mut self.operator).await
+        ended(&mut self.operators).await
     }
 
     /// A key as the API server has it.
@@ -215,6 +219,24 @@ impl Stage {
         check(status.as_u16() == expected, &what, || status.to_string())?;
         Ok(serde_json::from_str(&body).unwrap_or_default())
     }
+
+    /// Shows how a value is tried until the token API refuses it, and does so.
+    pub(crate) async fn refused(&mut self, variable: &str, value: &SecretString) -> Result<()> {
+        let bearer = format!("-H \"Authorization: Bearer ${variable}\"");
+        let status = format!(r"curl -s -o /dev/null -w '%{{http_code}}' {bearer} $API/v1/whoami");
+        self.narrator.typed(&[format!(r#"until [ "$({status})" = 401 ]; do sleep 1; done"#)])?;
+        let api = self.api.as_ref().context("the token API wasn't started")?;
+        let what = format!("the value in ${variable} is refused");
+        let refused = eventually(REFUSED, &what, async || {
+            let (status, _) = api.whoami(value).await?;
+            ensure!(status.as_u16() == 401, "status {status}");
+            Ok(())
+        });
+        tokio::select! {
+            refused = refused => refused,
+            error = ended(&mut self.operators) => Err(error),
+        }
+    }
 }
 
 fn succeeded(words: &[&str], reply: Reply) -> Result<String> {
@@ -226,18 +248,21 @@ fn succeeded(words: &[&str], reply: Reply) -> Result<String> {
     Err(Failure::error(format!("that this command succeeds: {command}"), seen.trim()))
 }
 
-/// Waits until the operator ends; for ever, if there is none.
-async fn ended(operator: &mut Option<Operator>) -> anyhow::Error {
+/// Waits until a replica ends; for ever, if there is none.
+async fn ended(operators: &mut [Operator]) -> anyhow::Error {
     loop {
-        match operator.as_mut().map(Operator::exit_status) {
-            Some(Ok(Some(status))) => {
-                return Failure::error(
-                    "that the operator runs until it is asked to end",
-                    format!("{status}"),
-                );
+        for operator in &mut *operators {
+            match operator.exit_status() {
+                Ok(Some(status)) => {
+                    return Failure::error(
+                        "that the operator runs until it is asked to end",
+                        format!("{}: {status}", operator.pod_name()),
+                    );
+                }
+                Err(error) => return error,
+                Ok(None) => {}
             }
-            Some(Err(error)) => return error,
-            Some(Ok(None)) | None => tokio::time::sleep(LOOK).await,
         }
+        tokio::time::sleep(LOOK).await;
     }
 }

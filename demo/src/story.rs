@@ -1,20 +1,19 @@
-//! The second half: the life of two keys.
+//! The second half: the life of two keys, from their manifests on.
 
 use anyhow::{Context as _, Result};
-use keeptrusts_emulator::{Operation, Token};
-use secrecy::{ExposeSecret as _, SecretString};
+use keeptrusts_emulator::Token;
+use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::failure::check;
 use crate::install::make_namespace;
 use crate::key::Key;
+use crate::rotation::check_changed;
 use crate::stage::Stage;
-
-/// Tokens that the story makes: one for each key, and one that takes the place of a deleted Secret's.
-const TOKENS_MADE: usize = 3;
+use crate::{ending, replicas, rotation};
 
 /// The limit of every `kubectl wait`. Each of them takes a second or two on a machine that does nothing else.
-const TIMEOUT: &str = "--timeout=60s";
+pub(crate) const TIMEOUT: &str = "--timeout=60s";
 
 /// How a Secret's data keys are listed without their values.
 const DATA_KEYS: &str = r#"go-template={{range $key, $value := .data}}{{$key}}{{"\n"}}{{end}}"#;
@@ -41,11 +40,13 @@ pub(crate) async fn tell(stage: &mut Stage) -> Result<()> {
     apply(stage, &keys).await?;
     secrets(stage, &keys).await?;
     let values = accepted(stage, &keys).await?;
-    let value = rotate(stage, &keys.access, &values.access).await?;
-    let values = Values { access: value, ..values };
-    let repaired = repair(stage, &keys.access, &values.access).await?;
-    delete(stage, &keys, &values, &repaired).await?;
-    count(stage).await
+    let access = rotation::in_place(stage, &keys.access, &values.access).await?;
+    let gateway = rotation::overlap(stage, &keys.gateway, &values.gateway).await?;
+    let access = replicas::take_over(stage, &keys.access, &access).await?;
+    let repaired = repair(stage, &keys.access, &access).await?;
+    ending::delete(stage, &keys, &gateway, &repaired).await?;
+    ending::drain(stage, &keys, &repaired, &access).await?;
+    ending::count(stage).await
 }
 
 /// The value of each key.
@@ -140,44 +141,6 @@ async fn accepted_value(stage: &mut Stage, key: &Key, variable: &str) -> Result<
     Ok(value)
 }
 
-async fn rotate(stage: &mut Stage, key: &Key, old: &SecretString) -> Result<SecretString> {
-    let shop = stage.names.shop.clone();
-    stage.narrator.chapter("Rotate: raise a number")?;
-    stage.narrator.tell(
-        "Rotation is a line in a manifest, so GitOps can do it: whenever spec.rotation.generation is higher than what has \
-         been acted on, the key is rotated, once. The strategy is InPlace here: the same token gets a new value, and \
-         the old one dies at once. That is what a leaked value needs.",
-    )?;
-    let before = stage.resource(key).await?;
-    let generation = key.generation + 1;
-    let patch = format!(r#"{{"spec":{{"rotation":{{"generation":{generation}}}}}}}"#);
-    stage.run(&["kubectl", "patch", &key.resource, "-n", &shop, "--type=merge", "-p", &patch]).await?;
-    stage.run(&["kubectl", "wait", "--for=condition=Ready", TIMEOUT, "-n", &shop, &key.resource]).await?;
-    stage.run(&["kubectl", "get", &key.resource, "-n", &shop]).await?;
-    stage.narrator.tell(
-        "The condition says which state of the spec it speaks of, and kubectl wait heeds that: it doesn't take the Ready \
-         of before for an answer.",
-    )?;
-
-    let after = stage.resource(key).await?;
-    let observed = &after["status"]["observedRotationGeneration"];
-    check(observed.as_i64() == Some(generation), &format!("generation {generation} observed"), || {
-        observed.to_string()
-    })?;
-    let ids = [&before, &after].map(|state| text(&state["status"]["token"]["id"]));
-    check(ids[0] == ids[1], "the same token as before", || ids.join(", then "))?;
-    stage.narrator.typed(&["OLD=$VALUE".to_owned()])?;
-    let value = stage.value(key, "VALUE").await?;
-    check(value.expose_secret() != old.expose_secret(), "another value in the Secret", || {
-        "the old one".into()
-    })?;
-    stage.whoami("OLD", old, 401).await?;
-    stage.narrator.ok("the old value is refused")?;
-    stage.whoami("VALUE", &value, 200).await?;
-    stage.narrator.ok(&format!("the new one is accepted, for the same token {}", ids[1]))?;
-    Ok(value)
-}
-
 async fn repair(stage: &mut Stage, key: &Key, old: &SecretString) -> Result<SecretString> {
     let shop = stage.names.shop.clone();
     stage.narrator.chapter("Somebody deletes the Secret")?;
@@ -192,9 +155,7 @@ async fn repair(stage: &mut Stage, key: &Key, old: &SecretString) -> Result<Secr
     check(table.contains(" True "), "a key that is Ready", || table.clone())?;
     stage.narrator.typed(&["OLD=$VALUE".to_owned()])?;
     let value = accepted_value(stage, key, "VALUE").await?;
-    check(value.expose_secret() != old.expose_secret(), "another value in the Secret", || {
-        "the old one".into()
-    })?;
+    check_changed(&value, old)?;
     stage.whoami("OLD", old, 200).await?;
     let path = "jsonpath={range .status.superseded[*]}{.prefix} is revoked after {.revokeAfter}{end}";
     let superseded = stage.run(&["kubectl", "get", &key.resource, "-n", &shop, "-o", path]).await?;
@@ -203,69 +164,18 @@ async fn repair(stage: &mut Stage, key: &Key, old: &SecretString) -> Result<Secr
     Ok(value)
 }
 
-async fn delete(stage: &mut Stage, keys: &Keys, values: &Values, repaired: &SecretString) -> Result<()> {
-    let shop = stage.names.shop.clone();
-    let (access, gateway) = (&keys.access, &keys.gateway);
-    stage.narrator.chapter("Delete the manifests, and the tokens are dead")?;
-    stage.narrator.tell(
-        "A finalizer keeps a key until all its tokens are revoked, a replaced one in its grace too. The Secret belongs to \
-         the key, and Kubernetes' garbage collector removes it.",
-    )?;
-    stage.run(&["kubectl", "delete", &access.resource, "-n", &shop]).await?;
-    stage.whoami("VALUE", repaired, 401).await?;
-    stage.whoami("OLD", &values.access, 401).await?;
-    stage.narrator.ok(&format!("{} is gone, and both of its values are refused", access.resource))?;
-    let left = alive(&stage.emulator()?.tokens());
-    check(left.len() == 1, "1 token that lives, the GatewayKey's", || named(&left))?;
-    stage.whoami("GATEWAY_VALUE", &values.gateway, 200).await?;
-    stage.narrator.ok(&format!("{} isn't touched by it", gateway.resource))?;
-    stage.run(&["kubectl", "delete", &gateway.resource, "-n", &shop]).await?;
-    stage.whoami("GATEWAY_VALUE", &values.gateway, 401).await?;
-    stage.narrator.ok(&format!("{} is gone, and its value is refused", gateway.resource))?;
-    if stage.made.crds {
-        stage.narrator.tell(
-            "The garbage collector looks for new kinds every half minute only, and these kinds are new to your cluster.",
-        )?;
-    }
-    let secrets = [&access.secret, &gateway.secret].map(|name| format!("secret/{name}"));
-    stage.run(&["kubectl", "wait", "--for=delete", TIMEOUT, "-n", &shop, &secrets[0], &secrets[1]]).await?;
-    stage.narrator.ok("both Secrets are gone")?;
-    Ok(())
-}
-
-async fn count(stage: &mut Stage) -> Result<()> {
-    let shop = stage.names.shop.clone();
-    stage.narrator.chapter("What is left")?;
-    let kinds = "accesskeys,gatewaykeys,secrets";
-    let left = stage.run(&["kubectl", "get", kinds, "-n", &shop, "--no-headers"]).await?;
-    check(left.trim().is_empty(), "no key and no Secret", || left.trim().to_owned())?;
-    let emulator = stage.emulator()?;
-    let (tokens, counts) = (emulator.tokens(), emulator.counts());
-    stage.narrator.typed(&["curl -s $API/admin/calls | jq -c .counts".to_owned()])?;
-    let shown = serde_json::to_string(&counts).context("writing the counts")?;
-    stage.narrator.output(&shown, 1)?;
-    let left = alive(&tokens);
-    check(left.is_empty(), "no token that lives", || named(&left))?;
-    check(tokens.len() == TOKENS_MADE, &format!("{TOKENS_MADE} tokens made"), || named(&tokens))?;
-    let (revoked, rotations) = (counts.of(Operation::Revoke), counts.of(Operation::Rotate));
-    check(rotations == 1, "1 call to rotate", || rotations.to_string())?;
-    check(revoked == TOKENS_MADE as u64, &format!("{TOKENS_MADE} calls to revoke"), || revoked.to_string())?;
-    stage.narrator.ok(&format!(
-        "keys: 2; tokens made: {}, rotated: {rotations}, revoked: {revoked}, left: 0",
-        tokens.len()
-    ))?;
-    Ok(())
-}
-
-fn alive(tokens: &[Token]) -> Vec<Token> {
+/// Those that live.
+pub(crate) fn alive(tokens: &[Token]) -> Vec<Token> {
     tokens.iter().filter(|token| token.is_alive()).cloned().collect()
 }
 
-fn named(tokens: &[Token]) -> String {
+/// Tokens by their names.
+pub(crate) fn named(tokens: &[Token]) -> String {
     let names: Vec<&str> = tokens.iter().map(|token| token.name.as_str()).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(" and ") }
 }
 
-fn text(value: &Value) -> String {
+/// A string of an object, or nothing.
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -1,4 +1,4 @@
-//! kubectl and helm, run with exactly the words that are shown.
+//! kubectl, helm and the operator's own commands, run with exactly the words that are shown.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,6 +10,9 @@ use tokio::process::Command;
 
 /// Longer than any `--timeout` that the narration gives; a tool that hangs longer won't end at all.
 const TIMEOUT: Duration = Duration::from_mins(3);
+
+/// The name of the operator's program.
+pub(crate) const PROGRAM: &str = "keeptrusts-operator";
 
 /// Where kubectl and helm are.
 #[derive(Debug, Clone)]
@@ -34,10 +37,12 @@ fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// kubectl and helm with a cluster to talk to.
+/// These programs with a cluster to talk to.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
     clients: Clients,
+    /// The operator's program, which has commands for people.
+    operator: PathBuf,
     kubeconfig: PathBuf,
     /// What helm remembers goes there, and not into the reader's home.
     settings: PathBuf,
@@ -54,21 +59,29 @@ pub(crate) struct Reply {
 }
 
 impl Tools {
-    pub(crate) fn new(clients: &Clients, kubeconfig: &Path, settings: &Path, home: Option<&Path>) -> Self {
+    pub(crate) fn new(
+        clients: &Clients,
+        operator: &Path,
+        kubeconfig: &Path,
+        settings: &Path,
+        home: Option<&Path>,
+    ) -> Self {
         Self {
             clients: clients.clone(),
+            operator: operator.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
             settings: settings.to_owned(),
             home: home.map(Path::to_owned),
         }
     }
 
-    /// Runs `kubectl …` or `helm …` in the current folder. A tool that fails is no error here; one that can't be started is.
+    /// Runs `kubectl …`, `helm …` or `keeptrusts-operator …` in the current folder. A tool that fails is no error here; one that can't be started is.
     pub(crate) async fn run(&self, words: &[&str]) -> Result<Reply> {
         let (name, args) = words.split_first().context("an empty command")?;
         let program = match *name {
             "kubectl" => &self.clients.kubectl,
             "helm" => &self.clients.helm,
+            PROGRAM => &self.operator,
             other => return Err(anyhow!("no tool {other}")),
         };
         let mut command = Command::new(program);

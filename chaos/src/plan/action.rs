@@ -44,6 +44,15 @@ pub(crate) enum Action {
         /// How long.
         lasts: Duration,
     },
+    /// An operator's way to the API server is blocked for a while, for some requests or for all.
+    Block {
+        /// Which operator's.
+        operator: usize,
+        /// How.
+        block: Block,
+        /// How long.
+        lasts: Duration,
+    },
     /// Something goes wrong at the token API.
     Fault(Mishap),
     /// The token API's lists are strange for a while.
@@ -87,6 +96,21 @@ impl Moment {
             Self::Mint(after) => WINDOW + after,
         }
     }
+}
+
+/// What happens between one operator and the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Block {
+    /// Requests about the Lease are cut; the API server never sees them.
+    LeaseCut,
+    /// They are carried out, and their answers cut.
+    LeaseAnswerCut,
+    /// They are held, and carried out when the block ends, whoever still waits for them.
+    LeaseLate,
+    /// They are answered as if somebody else had written the Lease.
+    LeaseConflict,
+    /// Every request is cut.
+    CutOff,
 }
 
 /// A fault of the token API for some calls.
@@ -226,10 +250,24 @@ impl Action {
             Self::RestartApiServer { .. } => "API server restarted".into(),
             Self::FreezeEtcd { .. } => "etcd frozen".into(),
             Self::HoldPods { .. } => "pods held up".into(),
+            Self::Block { block, .. } => block.kind().into(),
             Self::Fault(mishap) => format!("fault: {}", mishap.trouble.kind()),
             Self::Lists { oddity, .. } => format!("lists: {}", oddity.kind()),
             Self::Person { act, .. } => act.kind().into(),
             Self::DeleteNamespace { .. } => "namespace deleted".into(),
+        }
+    }
+}
+
+impl Block {
+    /// The name of its kind.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::LeaseCut => "Lease: cut",
+            Self::LeaseAnswerCut => "Lease: answer cut",
+            Self::LeaseLate => "Lease: late",
+            Self::LeaseConflict => "Lease: conflict",
+            Self::CutOff => "operator cut off",
         }
     }
 }

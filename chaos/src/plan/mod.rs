@@ -1,7 +1,7 @@
 //! The plan: from a seed to what happens when. A pure function; no clock, no other chance than the seed's.
 //!
 //! Six tracks run beside each other, each with dice of its own: the operators, the control plane, pods, single calls of the token API, its
-//! lists, and people. Within a track of processes nothing overlaps: a frozen process can't be killed by accident.
+//! lists, and people; with leader election a seventh one, the operators' ways to the API server. Within a track of processes nothing overlaps: a frozen process can't be killed by accident.
 
 mod action;
 mod tracks;
@@ -9,7 +9,7 @@ mod tracks;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub(crate) use self::action::{Act, Action, Mishap, Moment, Oddity, Trouble, WINDOW};
+pub(crate) use self::action::{Act, Action, Block, Mishap, Moment, Oddity, Trouble, WINDOW};
 
 /// What a plan is made from.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,8 @@ pub(crate) struct Recipe {
     pub(crate) namespaces: usize,
     /// How many operators run.
     pub(crate) operators: usize,
+    /// Whether one of them leads, and the others stand by.
+    pub(crate) leader_election: bool,
 }
 
 /// An action and when it begins, from the start.
@@ -46,6 +48,11 @@ pub(crate) fn plan(recipe: &Recipe) -> Vec<Timed> {
     tracks::calls(recipe, &mut all);
     tracks::lists(recipe, &mut all);
     tracks::people(recipe, &mut all);
+    if recipe.leader_election {
+        for operator in 0..recipe.operators {
+            tracks::way(recipe, operator, &mut all);
+        }
+    }
     all.sort_by_key(|timed| timed.at);
     all
 }
@@ -83,10 +90,20 @@ pub(crate) const fn keeps_old(key: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    const RECIPE: Recipe =
-        Recipe { seed: 1, duration: Duration::from_mins(2), keys: 12, namespaces: 3, operators: 2 };
+    const RECIPE: Recipe = Recipe {
+        seed: 1,
+        duration: Duration::from_mins(2),
+        keys: 12,
+        namespaces: 3,
+        operators: 2,
+        leader_election: false,
+    };
+
+    const ELECTED: Recipe = Recipe { leader_election: true, duration: Duration::from_mins(4), ..RECIPE };
 
     #[test]
     fn the_same_seed_gives_the_same_plan_and_another_one_another() {
@@ -101,6 +118,18 @@ mod tests {
             assert_eq!(kinds.keys().map(String::as_str).collect::<Vec<_>>(), EVERY, "seed {seed}");
         }
     }
+
+    #[test]
+    fn with_leader_election_the_ways_to_the_api_server_are_blocked_too_in_every_plan_of_four_minutes() {
+        let every: BTreeSet<String> = EVERY.into_iter().chain(BLOCKS).map(str::to_owned).collect();
+        for seed in 0..50 {
+            let kinds: BTreeSet<String> = kinds(&plan(&Recipe { seed, ..ELECTED })).into_keys().collect();
+            assert_eq!(kinds, every, "seed {seed}");
+        }
+    }
+
+    const BLOCKS: [&str; 5] =
+        ["Lease: answer cut", "Lease: conflict", "Lease: cut", "Lease: late", "operator cut off"];
 
     const EVERY: [&str; 54] = [
         "API server restarted",
@@ -161,17 +190,18 @@ mod tests {
 
     #[test]
     fn what_begins_ends_before_the_plan_does() {
-        for timed in plan(&RECIPE) {
+        for timed in plan(&ELECTED) {
             let lasts = match timed.action {
                 Action::KillOperator { moment, down: lasts, .. }
                 | Action::FreezeOperator { moment, lasts, .. }
                 | Action::RestartApiServer { moment, down: lasts, .. } => moment.latest() + lasts,
-                Action::FreezeEtcd { lasts } | Action::HoldPods { lasts } | Action::Lists { lasts, .. } => {
-                    lasts
-                }
+                Action::FreezeEtcd { lasts }
+                | Action::HoldPods { lasts }
+                | Action::Lists { lasts, .. }
+                | Action::Block { lasts, .. } => lasts,
                 _ => Duration::ZERO,
             };
-            assert!(timed.at + lasts <= RECIPE.duration, "{timed:?}");
+            assert!(timed.at + lasts <= ELECTED.duration, "{timed:?}");
         }
     }
 

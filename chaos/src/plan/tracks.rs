@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keeptrusts_emulator::Operation;
 
-use super::action::{Act, Action, Mishap, Moment, Oddity, Trouble};
+use super::action::{Act, Action, Block, Mishap, Moment, Oddity, Trouble};
 use super::{Recipe, Timed, has_workload, keeps_old, namespace_of, retains};
 use crate::dice::{Deck, Dice};
 
@@ -20,7 +20,12 @@ const LONG_FREEZE: (u64, u64) = (20_000, 30_000);
 /// From a call that makes a value until all is committed it takes some tens of milliseconds.
 const OPERATION: (u64, u64) = (0, 80);
 
-/// An operator is killed, or frozen, every eight seconds or so.
+/// After a blow to an operator, in milliseconds. Where one leads, every blow to it leaves a gap of some seconds in which nobody does: without
+/// longer rests there would be little but gaps.
+const BLOW_GAP: (u64, u64) = (1_000, 7_000);
+const ELECTED_BLOW_GAP: (u64, u64) = (3_000, 21_000);
+
+/// An operator is killed, or frozen, every eight seconds or so; every sixteen where one leads.
 pub(super) fn operator(recipe: &Recipe, operator: usize, all: &mut Vec<Timed>) {
     #[derive(Clone, Copy)]
     enum Card {
@@ -38,6 +43,7 @@ pub(super) fn operator(recipe: &Recipe, operator: usize, all: &mut Vec<Timed>) {
         (2, Card::Freeze),
         (long, Card::FreezeLong),
     ]);
+    let gap = if recipe.leader_election { ELECTED_BLOW_GAP } else { BLOW_GAP };
     let mut at = QUIET + dice.millis(0, 6_000);
     loop {
         let moment = moment(70, &mut dice);
@@ -63,7 +69,7 @@ pub(super) fn operator(recipe: &Recipe, operator: usize, all: &mut Vec<Timed>) {
             return;
         }
         all.push(Timed { at, action });
-        at = end + dice.millis(1_000, 7_000);
+        at = end + dice.millis(gap.0, gap.1);
     }
 }
 
@@ -100,6 +106,29 @@ pub(super) fn control_plane(recipe: &Recipe, all: &mut Vec<Timed>) {
         }
         all.push(Timed { at, action });
         at += lasts + dice.millis(CONTROL_PLANE_GAP.0, CONTROL_PLANE_GAP.1);
+    }
+}
+
+/// One operator's way to the API server: its Lease, or everything. Half of the blocks are longer than a renewal is tried for.
+pub(super) fn way(recipe: &Recipe, operator: usize, all: &mut Vec<Timed>) {
+    let mut dice = Dice::new(recipe.seed, &format!("way of operator {operator}"));
+    let mut deck = Deck::new(&[
+        (2, Block::LeaseCut),
+        (1, Block::LeaseAnswerCut),
+        (1, Block::LeaseLate),
+        (1, Block::LeaseConflict),
+        (1, Block::CutOff),
+    ]);
+    let mut at = QUIET;
+    loop {
+        at += dice.millis(6_000, 22_000);
+        let lasts = dice.millis(500, 6_000);
+        if at + lasts > recipe.duration {
+            return;
+        }
+        let block = deck.deal(&mut dice);
+        all.push(Timed { at, action: Action::Block { operator, block, lasts } });
+        at += lasts;
     }
 }
 
