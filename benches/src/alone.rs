@@ -66,7 +66,7 @@ async fn crowd(stage: &Stage, whose: &str, round: usize) -> Result<Crowd> {
     let namespace = format!("{whose}-alone-{round}");
     stage.make_namespace(&namespace).await?;
     stage.tokens.admin.reset().await?;
-    Ok(Crowd::new(&namespace, KEYS, "InPlace"))
+    Ok(Crowd::new(&namespace, KEYS))
 }
 
 /// Makes the keys, and says how long the middle one took.

@@ -16,6 +16,9 @@ use tokio::sync::mpsc::UnboundedSender;
 /// How many of them are asked at once. They come faster than anybody could follow.
 const AT_ONCE: usize = 16;
 
+/// How long an old value lives on after a rotation with an overlap.
+const GRACE: &str = "1s";
+
 /// How many are listed at once.
 const PAGE: u32 = 500;
 
@@ -32,8 +35,6 @@ pub(crate) struct Key {
 pub(crate) struct Crowd {
     pub(crate) namespace: String,
     pub(crate) keys: Arc<[Key]>,
-    /// The rotation strategy.
-    strategy: &'static str,
 }
 
 /// What is asked of a key.
@@ -41,8 +42,10 @@ pub(crate) struct Crowd {
 pub(crate) enum Ask {
     /// To be there.
     Create,
-    /// To be rotated, by this generation.
+    /// To be rotated in place, by this generation.
     Rotate(i64),
+    /// To be rotated with an overlap, by this generation.
+    Replace(i64),
     /// To go.
     Delete,
 }
@@ -71,11 +74,11 @@ pub(crate) struct Seen {
 }
 
 impl Crowd {
-    /// So many keys in a namespace, with this rotation strategy.
-    pub(crate) fn new(namespace: &str, count: usize, strategy: &'static str) -> Self {
+    /// So many keys in a namespace.
+    pub(crate) fn new(namespace: &str, count: usize) -> Self {
         let kind = |number: usize| [KeyKind::Access, KeyKind::Gateway][number % 2];
         let keys = (0..count).map(|number| Key { kind: kind(number), name: format!("key-{number:06}") });
-        Self { namespace: namespace.to_owned(), keys: keys.collect(), strategy }
+        Self { namespace: namespace.to_owned(), keys: keys.collect() }
     }
 
     /// Asks every key, and tells `told` of each answer.
@@ -103,8 +106,9 @@ impl Crowd {
             Ask::Create => {
                 request.create(&PostParams::default(), self.manifest(key).to_string().into_bytes())
             }
-            Ask::Rotate(generation) => {
-                let patch = json!({"spec": {"rotation": {"generation": generation}}});
+            Ask::Rotate(generation) | Ask::Replace(generation) => {
+                let strategy = if matches!(ask, Ask::Rotate(_)) { "InPlace" } else { "Overlap" };
+                let patch = json!({"spec": {"rotation": {"generation": generation, "strategy": strategy}}});
                 request.patch(name, &PatchParams::default(), &Patch::Merge(patch))
             }
             Ask::Delete => request.delete(name, &DeleteParams::default()),
@@ -130,24 +134,24 @@ impl Crowd {
             "metadata": {"name": key.name, "namespace": self.namespace},
             "spec": {
                 "token": {"description": "A key of the benchmark"},
-                "rotation": {"strategy": self.strategy, "grace": "5s"},
+                "rotation": {"strategy": "InPlace", "grace": GRACE},
             },
         })
     }
 
     /// Takes the keys away without anybody who works on them.
     pub(crate) async fn remove(&self, client: &Client) -> Result<()> {
+        self.ask(client, Ask::Delete, None).await?;
         let released = (0..self.keys.len()).map(|index| async move {
             let Key { kind, name } = &self.keys[index];
             let patch = Patch::Merge(json!({"metadata": {"finalizers": []}}));
             let request = resources(*kind, &self.namespace).patch(name, &PatchParams::default(), &patch)?;
             client.request_text(request).await.with_context(|| format!("releasing {name}")).map(drop)
         });
-        stream::iter(released).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        self.ask(client, Ask::Delete, None).await
+        stream::iter(released).buffer_unordered(AT_ONCE).try_collect::<()>().await
     }
 
-    /// Makes sure that every key is ready with a Secret, at this rotation generation. Says how many bytes a key and its Secret have as JSON,
+    /// Makes sure that every key is ready with a Secret, at this rotation generation, and no old token is left. Says how many bytes a key and its Secret have as JSON,
     /// on average.
     pub(crate) async fn check(&self, client: &Client, generation: i64) -> Result<usize> {
         let mut bytes = 0;
@@ -159,7 +163,9 @@ impl Crowd {
                 let condition = status.conditions.iter().find(|condition| condition.type_ == "Ready");
                 let is_ready = condition.is_some_and(|condition| condition.status == "True");
                 ensure!(
-                    is_ready && status.observed_rotation_generation == Some(generation),
+                    is_ready
+                        && status.observed_rotation_generation == Some(generation)
+                        && status.superseded.is_empty(),
                     "{} isn't Ready at generation {generation}: {condition:?}",
                     metadata.name.unwrap_or_default(),
                 );

@@ -46,8 +46,7 @@ impl Fleet {
         let mut leader = Operator::start(&stage.cluster, chart, &launch).await?;
         leader.wait_ready(READY).await?;
         eventually(READY, "the first replica leads", async || {
-            let leads = metric(&leader, "keeptrusts_leader").await?;
-            ensure!(leads > 0.0, "keeptrusts_leader is {leads}");
+            ensure!(Metrics::of(&leader).await?.sum("keeptrusts_leader") > 0.0, "it stands by");
             Ok(())
         })
         .await?;
@@ -69,29 +68,48 @@ impl Fleet {
 
     /// Asks both to end, and waits.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        for replica in [&mut self.standby, &mut self.leader] {
-            let status = replica.terminate(END).await?;
-            ensure!(status.success(), "{} ended with {status}", replica.pod_name());
-        }
-        Ok(())
+        end(&mut self.standby).await?;
+        end(&mut self.leader).await
     }
 }
 
-/// The sum of a metric over its labels.
-pub(crate) async fn metric(operator: &Operator, name: &str) -> Result<f64> {
-    let (_, text) = operator.get("metrics", "/metrics").await?;
-    let mut sum = 0.0;
-    let mut found = false;
-    for line in text.lines() {
-        let Some(rest) = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' '])) else {
-            continue;
-        };
-        let figure = rest.rsplit('}').next().unwrap_or_default().split_whitespace().next();
-        if let Some(figure) = figure.and_then(|figure| figure.parse::<f64>().ok()) {
-            sum += figure;
-            found = true;
-        }
+/// Asks a replica to end, and waits.
+pub(crate) async fn end(replica: &mut Operator) -> Result<()> {
+    let status = replica.terminate(END).await?;
+    ensure!(status.success(), "{} ended with {status}", replica.pod_name());
+    Ok(())
+}
+
+/// What an operator tells at /metrics.
+pub(crate) struct Metrics(String);
+
+impl Metrics {
+    pub(crate) async fn of(operator: &Operator) -> Result<Self> {
+        let (status, text) = operator.get("metrics", "/metrics").await?;
+        ensure!(status == 200, "/metrics answers {status}");
+        Ok(Self(text))
     }
-    ensure!(found, "the operator has no metric {name}");
-    Ok(sum)
+
+    /// The sum of a metric over its labels; zero where there is none yet.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix(name));
+        let figures = lines.filter(|rest| rest.starts_with(['{', ' '])).filter_map(|rest| {
+            let figure = rest.rsplit('}').next()?.split_whitespace().next()?;
+            figure.parse::<f64>().ok()
+        });
+        figures.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_its_labels() {
+        let text = "# TYPE a counter\na_total{kind=\"x\"} 3\na_total{kind=\"}\"} 4\na_total_more 9\nb 1\n";
+        let metrics = Metrics(text.to_owned());
+        let sums = ["a_total", "b", "c"].map(|name| metrics.sum(name).to_string());
+        assert_eq!(sums, ["7", "1", "0"]);
+    }
 }

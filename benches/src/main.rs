@@ -1,11 +1,15 @@
 //! What the operator costs and how fast it is, against the bare calls that its protocol needs.
 
 mod alone;
+mod bounded;
 mod crowd;
 mod fleet;
 mod floor;
+mod foreign;
 mod machine;
 mod report;
+mod rest;
+mod restart;
 mod round;
 mod setup;
 mod stage;
@@ -62,7 +66,19 @@ enum Scenario {
     Waves,
     /// One key after the other is minted
     Alone,
+    /// A restart, a relist and an hour in which nothing is to be done
+    Rest,
+    /// Restarts in a cluster full of Secrets of others
+    Foreign,
+    /// A token API that takes 200 ms for each call
+    Slow,
+    /// A token API that allows 20 calls a second
+    Limited,
 }
+
+/// So many keys are minted where each call is slow, and where calls are few.
+const SLOW: usize = 1_000;
+const LIMITED: usize = 300;
 
 #[derive(Args)]
 struct RunArguments {
@@ -93,6 +109,12 @@ struct RunArguments {
     /// How long the operator is left alone before its memory is taken
     #[arg(long, default_value = "5s", value_parser = duration::parse, value_name = "DURATION")]
     settle: Duration,
+    /// How long the operator is watched while it has nothing to do: stands for an hour
+    #[arg(long, default_value = "2m", value_parser = duration::parse, value_name = "DURATION")]
+    idle: Duration,
+    /// How many Secrets of others there are
+    #[arg(long, default_value = "30000", value_name = "N")]
+    foreign: usize,
     /// How long no key may be done before the run is given up
     #[arg(long, default_value = "1m", value_parser = duration::parse, value_name = "DURATION")]
     patience: Duration,
@@ -114,8 +136,20 @@ fn main() -> ExitCode {
 
 fn run(arguments: RunArguments) -> Result<()> {
     install_crypto_provider();
-    let RunArguments { keys, rounds, mut scenario, operator, emulator, root, logs, output, settle, patience } =
-        arguments;
+    let RunArguments {
+        keys,
+        rounds,
+        mut scenario,
+        operator,
+        emulator,
+        root,
+        logs,
+        output,
+        settle,
+        idle,
+        foreign,
+        patience,
+    } = arguments;
     ensure!(root.join("charts").is_dir(), "no charts/ in {}: give --root", root.display());
     ensure!(keys.iter().all(|keys| *keys >= 2), "a size is at least two keys, one of each kind");
     if scenario.is_empty() {
@@ -130,6 +164,8 @@ fn run(arguments: RunArguments) -> Result<()> {
         root,
         keys,
         settle,
+        idle,
+        foreign,
         patience,
     };
     let optimised = !cfg!(debug_assertions);
@@ -137,14 +173,15 @@ fn run(arguments: RunArguments) -> Result<()> {
         println!("These programs aren't optimised: what follows shows that it works, and nothing else.");
     }
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-    let report = runtime.block_on(measure(&setup, &scenario, optimised))?;
-    if let Some(output) = output {
-        println!("written: {}", report.write(&output)?.display());
-    }
-    Ok(())
+    runtime.block_on(measure(&setup, &scenario, optimised, output.as_deref()))
 }
 
-async fn measure(setup: &Setup, scenarios: &[Scenario], optimised: bool) -> Result<Report> {
+async fn measure(
+    setup: &Setup,
+    scenarios: &[Scenario],
+    optimised: bool,
+    output: Option<&Path>,
+) -> Result<()> {
     let started = Timestamp::now().round(Unit::Second).context("reading the clock")?;
     let stage = Stage::set(setup).await?;
     let mut report = Report {
@@ -156,22 +193,48 @@ async fn measure(setup: &Setup, scenarios: &[Scenario], optimised: bool) -> Resu
         rounds: setup.rounds,
         waves: vec![],
         alone: None,
+        rest: vec![],
+        foreign: None,
+        slow: None,
+        limited: None,
     };
     waves::warm_up(&stage).await.context("warming up")?;
     for scenario in scenarios {
         let begun = Instant::now();
         println!("{scenario:?}");
-        match scenario {
-            Scenario::Waves => {
-                for keys in &setup.keys {
-                    report.waves.push(waves::run(&stage, *keys).await?);
+        Box::pin(scenario.measure(&stage, &mut report)).await.with_context(|| format!("{scenario:?}"))?;
+        println!("  took {} s", begun.elapsed().as_secs());
+        // What is there isn't lost if something goes wrong later.
+        if let Some(output) = output {
+            println!("  written: {}", report.write(output)?.display());
+        }
+    }
+    Ok(())
+}
+
+impl Scenario {
+    async fn measure(self, stage: &Stage, report: &mut Report) -> Result<()> {
+        let Setup { keys: sizes, foreign, .. } = &stage.setup;
+        let least = sizes.iter().copied().min().unwrap_or_default();
+        let most = sizes.iter().copied().max().unwrap_or_default();
+        match self {
+            Self::Waves => {
+                for keys in sizes {
+                    report.waves.push(waves::run(stage, *keys).await?);
                 }
             }
-            Scenario::Alone => report.alone = Some(alone::run(&stage).await?),
+            Self::Alone => report.alone = Some(alone::run(stage).await?),
+            Self::Rest => {
+                for keys in sizes {
+                    report.rest.push(Box::pin(rest::run(stage, *keys)).await?);
+                }
+            }
+            Self::Foreign => report.foreign = Some(foreign::run(stage, least, *foreign).await?),
+            Self::Slow => report.slow = Some(bounded::slow(stage, SLOW.min(most)).await?),
+            Self::Limited => report.limited = Some(bounded::limited(stage, LIMITED.min(most)).await?),
         }
-        println!("  took {} s", begun.elapsed().as_secs());
+        Ok(())
     }
-    Ok(report)
 }
 
 fn program(given: Option<PathBuf>, name: &str) -> Result<PathBuf> {

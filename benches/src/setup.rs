@@ -19,6 +19,10 @@ pub(crate) struct Setup {
     pub(crate) rounds: usize,
     /// How long the operator is left alone before its memory is taken.
     pub(crate) settle: Duration,
+    /// How long the operator is watched while it has nothing to do.
+    pub(crate) idle: Duration,
+    /// How many Secrets of others there are.
+    pub(crate) foreign: usize,
     /// How long nothing may be finished before a run is given up.
     pub(crate) patience: Duration,
 }

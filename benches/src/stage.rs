@@ -101,7 +101,7 @@ impl Stage {
     }
 
     /// Deletes a namespace and waits until it is gone with everything in it.
-    async fn remove_namespace(&self, name: &str) -> Result<()> {
+    pub(crate) async fn remove_namespace(&self, name: &str) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.delete(name, &DeleteParams::default()).await?;
         eventually(self.setup.patience * 10, "the namespace is gone", async || {

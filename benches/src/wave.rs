@@ -21,8 +21,10 @@ const PROGRESS: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     asked: Option<Timestamp>,
-    /// When its Secret was written.
+    /// Whether its Secret was written.
     written: bool,
+    /// How often its status was written since.
+    told: u32,
     done: Option<Timestamp>,
 }
 
@@ -106,7 +108,7 @@ impl<'a> Wave<'a> {
         if user == ADMINISTRATOR {
             let asks = match self.ask {
                 Ask::Create => verb == "create",
-                Ask::Rotate(_) => verb == "patch",
+                Ask::Rotate(_) | Ask::Replace(_) => verb == "patch",
                 Ask::Delete => verb == "delete",
             };
             if asks
@@ -126,17 +128,21 @@ impl<'a> Wave<'a> {
             return;
         }
         let Some(moments) = moments.filter(|_| !request.dry_run) else { return };
-        match self.ask {
-            Ask::Create | Ask::Rotate(_) if request.resource == "secrets" => {
-                moments.written |= matches!(verb, "create" | "patch");
-            }
-            Ask::Create | Ask::Rotate(_) if request.is_of_status() && moments.written => {}
+        let done = match self.ask {
             // With the finalizer the key goes.
-            Ask::Delete if request.is_of_key() && verb == "patch" => {}
-            _ => return,
-        }
-        let finished = request.resource != "secrets" && moments.done.is_none();
-        if finished {
+            Ask::Delete => request.is_of_key() && verb == "patch",
+            _ if request.resource == "secrets" => {
+                moments.written |= matches!(verb, "create" | "patch");
+                false
+            }
+            ask if request.is_of_status() && moments.written => {
+                moments.told += 1;
+                // First of the new value; then that the old one is revoked.
+                moments.told == if matches!(ask, Ask::Replace(_)) { 2 } else { 1 }
+            }
+            _ => false,
+        };
+        if done && moments.done.is_none() {
             moments.done = Some(*answered);
             self.done += 1;
         }

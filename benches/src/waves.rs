@@ -21,8 +21,12 @@ const ALIKE: std::ops::Range<f64> = 0.95..1.05;
 const WARM_UP: usize = 20;
 
 /// The waves, in their order.
-const WAVES: [(&str, Ask); 3] =
-    [("mint", Ask::Create), ("rotate in place", Ask::Rotate(1)), ("delete", Ask::Delete)];
+const WAVES: [(&str, Ask); 4] = [
+    ("mint", Ask::Create),
+    ("rotate in place", Ask::Rotate(1)),
+    ("rotate with an overlap", Ask::Replace(2)),
+    ("delete", Ask::Delete),
+];
 
 /// What all rounds of a size gave.
 #[derive(Default)]
@@ -107,14 +111,16 @@ async fn operator(
 async fn crowd(stage: &Stage, namespace: &str, keys: usize) -> Result<Crowd> {
     stage.make_namespace(namespace).await?;
     stage.tokens.admin.reset().await?;
-    Ok(Crowd::new(namespace, keys, "InPlace"))
+    Ok(Crowd::new(namespace, keys))
 }
 
 /// Makes sure that the keys are as they should be after a wave; says how large they are.
 async fn check(stage: &Stage, crowd: &Crowd, ask: Ask) -> Result<Option<usize>> {
     match ask {
         Ask::Create => crowd.check(&stage.client, 0).await.map(Some),
-        Ask::Rotate(generation) => crowd.check(&stage.client, generation).await.map(Some),
+        Ask::Rotate(generation) | Ask::Replace(generation) => {
+            crowd.check(&stage.client, generation).await.map(Some)
+        }
         Ask::Delete => Ok(None),
     }
 }
@@ -122,9 +128,11 @@ async fn check(stage: &Stage, crowd: &Crowd, ask: Ask) -> Result<Option<usize>> 
 fn in_words(rounds: &Rounds) -> String {
     let sides = rounds.floor.iter().zip(&rounds.operator);
     let each = WAVES.iter().zip(sides).map(|((name, _), (floor, operator))| {
-        let seconds = |all: &[Round]| all.last().map_or(0.0, |round| round.took.seconds);
-        let (floor, operator) = (seconds(floor), seconds(operator));
-        format!("{name} {operator:.2} s (floor {floor:.2} s, ratio {:.2})", floor / operator)
+        let (Some(floor), Some(operator)) = (floor.last(), operator.last()) else { return String::new() };
+        let cpu = floor.cpu() / operator.cpu();
+        let (floor, operator) = (floor.took.seconds, operator.took.seconds);
+        let ratio = floor / operator;
+        format!("{name} {operator:.2} s (floor {floor:.2} s, ratio {ratio:.2}, by processor {cpu:.2})")
     });
     each.collect::<Vec<_>>().join(", ")
 }
@@ -134,6 +142,7 @@ fn summary(keys: usize, rounds: Rounds) -> Size {
     let waves = waves.map(|((name, _), (floor, operator))| Wave {
         name: (*name).to_owned(),
         ratio: Spread::of(floor.iter().zip(operator).map(|(floor, op)| floor.took.seconds / op.took.seconds)),
+        processor_ratio: Spread::of(floor.iter().zip(operator).map(|(floor, op)| floor.cpu() / op.cpu())),
         floor: side(keys, floor),
         operator: side(keys, operator),
         uses: operator.iter().map(|round| round.uses).collect(),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use keeptrusts_operator::resources::{
     FINALIZER, GROUP, HistoryEntry, HistoryEvent, KeyStatus, LastRotation, MAX_HISTORY, Operation,
-    OperationKind, OperationReason, SecretStatus, TokenStatus,
+    OperationKind, OperationReason, SecretStatus, Superseded, TokenStatus,
 };
 use kube::runtime::events::{Event, EventType};
 use serde_json::{Value, json};
@@ -86,6 +86,10 @@ pub(super) fn operation(key: &Key, known: &Known, ask: Ask) -> Operation {
             let token = known.status.token.as_ref().map(|token| token.id.clone());
             (OperationKind::Rotate, None, token, OperationReason::GenerationRaised, generation)
         }
+        Ask::Replace(generation) => {
+            let name = Some(token_name(key, &id));
+            (OperationKind::Create, name, None, OperationReason::GenerationRaised, generation)
+        }
     };
     Operation {
         id,
@@ -97,7 +101,7 @@ pub(super) fn operation(key: &Key, known: &Known, ask: Ask) -> Operation {
         rotate_now: None,
         value_in_doubt: false,
         requested_by: requested_by(reason),
-        urgent: reason == OperationReason::GenerationRaised,
+        urgent: kind == OperationKind::Rotate,
     }
 }
 
@@ -108,14 +112,20 @@ fn requested_by(reason: OperationReason) -> Option<String> {
 
 /// The status with the intent of an operation.
 pub(super) fn with_intent(known: &Known, operation: &Operation) -> KeyStatus {
-    let (reason, message) = match operation.kind {
-        OperationKind::Create => ("Minting", "A token is being made."),
-        OperationKind::Rotate => ("Rotating", "The token is being rotated in place."),
+    let overlaps = operation.kind == OperationKind::Create && known.status.token.is_some();
+    let (ready, reason, message) = match operation.kind {
+        OperationKind::Create if overlaps => (
+            "True",
+            "RotationPending",
+            "A new token is being made; the old one lives on for spec.rotation.grace.",
+        ),
+        OperationKind::Create => ("False", "Minting", "A token is being made."),
+        OperationKind::Rotate => ("False", "Rotating", "The token is being rotated in place."),
     };
     let condition = |type_, status| condition(known, type_, status, reason, message);
     KeyStatus {
         operation: Some(operation.clone()),
-        conditions: vec![condition("Ready", "False"), condition("Reconciling", "True")],
+        conditions: vec![condition("Ready", ready), condition("Reconciling", "True")],
         observed_generation: Some(known.generation),
         ..known.status.clone()
     }
@@ -124,16 +134,20 @@ pub(super) fn with_intent(known: &Known, operation: &Operation) -> KeyStatus {
 /// The status once the value is in the Secret.
 pub(super) fn with_commit(key: &Key, known: &Known, operation: &Operation, minted: &Minted) -> KeyStatus {
     let now = now();
-    let event = match operation.kind {
-        OperationKind::Create => HistoryEvent::Minted,
-        OperationKind::Rotate => HistoryEvent::Rotated,
-    };
+    let old = known.status.token.as_ref();
+    let event = if old.is_some() { HistoryEvent::Rotated } else { HistoryEvent::Minted };
+    let superseded = old.filter(|_| operation.kind == OperationKind::Create).map(|old| Superseded {
+        id: old.id.clone(),
+        prefix: old.prefix.clone(),
+        since: now.clone(),
+        revoke_after: now.clone(),
+    });
     let entry = HistoryEntry {
         time: now.clone(),
         event,
         reason: operation.reason,
         generation: operation.generation,
-        previous_prefix: known.status.token.as_ref().and_then(|token| token.prefix.clone()),
+        previous_prefix: old.and_then(|token| token.prefix.clone()),
         prefix: Some(minted.prefix.clone()),
         requested_by: operation.requested_by.clone(),
     };
@@ -150,6 +164,7 @@ pub(super) fn with_commit(key: &Key, known: &Known, operation: &Operation, minte
             rotated_at: minted.rotated_at.as_deref().and_then(time),
             expires_at: None,
         }),
+        superseded: superseded.into_iter().collect(),
         operation: None,
         secret: Some(SecretStatus {
             name: key.name.clone(),
@@ -241,10 +256,8 @@ pub(super) fn new_value(key: &Key, namespace: &str, known: &Known, operation: &O
         key.name, operation.reason
     );
     let (reason, more) = match operation.kind {
-        OperationKind::Create => ("Minted", ""),
-        OperationKind::Rotate => {
-            ("Rotated", " The old value is dead: restart what took it into its environment.")
-        }
+        OperationKind::Create if operation.reason == OperationReason::Created => ("Minted", ""),
+        _ => ("Rotated", " The old value is dead: restart what took it into its environment."),
     };
     event(key, namespace, known, "Write", reason, note + more)
 }

@@ -9,15 +9,17 @@ mod calls;
 mod steps;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use keeptrusts_operator::resources::{KeyKind, KeyStatus};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, Sender, UnboundedReceiver};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::bodies::Note;
 use self::calls::Calls;
@@ -29,6 +31,9 @@ const CONCURRENCY: usize = 16;
 
 /// So many events may wait, as in the operator.
 const EVENTS: usize = 1_024;
+
+/// `spec.rotation.grace` of the crowd.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The bare calls for the keys of a crowd.
 pub(crate) struct Floor {
@@ -75,10 +80,7 @@ impl Floor {
                 shared.calls.list(KeyKind::Access).await?;
                 shared.calls.list(KeyKind::Gateway).await?;
             }
-            tokio::try_join!(
-                work(Arc::clone(&shared), ask, asked_access),
-                work(Arc::clone(&shared), ask, asked_gateway)
-            )?;
+            tokio::try_join!(shared.work(ask, asked_access), shared.work(ask, asked_gateway))?;
             Ok(())
         };
         (Told { access, gateway }, work)
@@ -91,17 +93,51 @@ impl Floor {
     }
 }
 
-async fn work(shared: Arc<Shared>, ask: Ask, mut asked: UnboundedReceiver<Asked>) -> Result<()> {
-    let asked = stream::poll_fn(move |context| asked.poll_recv(context));
-    asked
-        .map(|asked| {
-            let shared = Arc::clone(&shared);
-            // Each in a task of its own, as in the operator, so that all cores take part.
-            async move { tokio::spawn(async move { shared.carry_out(ask, asked).await }).await? }
-        })
-        .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await
+impl Shared {
+    /// Works on the keys of a kind.
+    async fn work(self: &Arc<Self>, ask: Ask, asked: UnboundedReceiver<Asked>) -> Result<()> {
+        // What is to be revoked waits for its time without being in anybody's way.
+        let (superseded, waiting) = mpsc::unbounded_channel();
+        let shared = Arc::clone(self);
+        let carried_out = at_once(received(asked), move |asked| {
+            let (shared, superseded) = (Arc::clone(&shared), superseded.clone());
+            async move {
+                let index = asked.index;
+                shared.carry_out(ask, asked).await?;
+                if matches!(ask, Ask::Replace(_)) {
+                    superseded.send((index, Instant::now() + GRACE)).context("nobody revokes")?;
+                }
+                Ok(())
+            }
+        });
+        let due = received(waiting).then(|(index, at)| async move {
+            tokio::time::sleep_until(at).await;
+            index
+        });
+        let revoked = at_once(due, |index| {
+            let shared = Arc::clone(self);
+            async move { shared.revoke_superseded(index).await }
+        });
+        tokio::try_join!(carried_out, revoked)?;
+        Ok(())
+    }
+}
+
+fn received<T>(mut from: UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    stream::poll_fn(move |context| from.poll_recv(context))
+}
+
+/// Does something for each, for as many at once as the operator does; each in a task of its own, as in the operator, so that all cores take
+/// part.
+async fn at_once<T, D>(each: impl Stream<Item = T>, what: impl Fn(T) -> D) -> Result<()>
+where
+    D: Future<Output = Result<()>> + Send + 'static,
+{
+    let tasks = each.map(|it| {
+        let task = tokio::spawn(what(it));
+        async move { task.await? }
+    });
+    tasks.buffer_unordered(CONCURRENCY).try_collect().await
 }
 
 async fn write_events(client: Client, mut notes: mpsc::Receiver<Note>) -> Result<()> {

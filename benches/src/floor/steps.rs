@@ -18,7 +18,7 @@ impl Shared {
                 known.take(self.calls.set_finalizers(key, &self.crowd.namespace, &body).await?);
                 self.obtain(key, &mut known, ask).await
             }
-            Ask::Rotate(_) => self.obtain(key, &mut known, ask).await,
+            Ask::Rotate(_) | Ask::Replace(_) => self.obtain(key, &mut known, ask).await,
             Ask::Delete => self.delete(key, &mut known).await,
         }
         .with_context(|| format!("{ask:?} {}", key.name))
@@ -57,6 +57,19 @@ impl Shared {
 
         // What comes on top of the queue is dropped, as by the operator.
         let _ = self.events.try_send(bodies::new_value(key, namespace, known, &operation));
+        Ok(())
+    }
+
+    /// The end of what a rotation with an overlap has replaced: the revocation, the status, an event.
+    pub(super) async fn revoke_superseded(&self, index: usize) -> Result<()> {
+        let (key, namespace) = (&self.crowd.keys[index], &self.crowd.namespace);
+        let mut known = self.known[index].lock().await;
+        let known = &mut *known;
+        let id = known.status.superseded.pop().context("nothing was superseded")?.id;
+        self.calls.revoke_token(&id).await?;
+        let _ = self.events.try_send(bodies::revoked(key, namespace, known, &id));
+        let body = bodies::status(key, namespace, known, &known.status);
+        known.take(self.calls.write_status(key, namespace, &body).await?);
         Ok(())
     }
 
