@@ -117,7 +117,7 @@ bench: ## Measure the operator against the bare calls that it needs, optimised, 
 
 bench-smoke: ## The same with a few keys and programs that aren't optimised, to see that it works
 	@$(BUILD)
-	@target/debug/keeptrusts-benches run --keys 20 --rounds 1 --settle 1s --idle 3s --foreign 200
+	@target/debug/keeptrusts-benches run --keys 20 --rounds 1 --settle 1s --idle 2s --foreign 100
 
 bench-table: ## Generate the page in docs/benchmarks from the report beside it
 	@$(BUILD)

@@ -33,7 +33,7 @@ pub(crate) async fn slow(stage: &Stage, keys: usize) -> Result<Slow> {
         floors.push(mint(stage, &crowd, &user, Worker::Floor(&floor)).await.context("the floor")?);
         floor.finish().await?;
         crowd.remove(&stage.client).await?;
-        stage.clear(&crowd).await?;
+        stage.clear(&crowd.namespace, crowd.keys.len()).await?;
 
         let crowd = self::crowd(stage, &format!("keys-slow-{round}"), keys).await?;
         let fleet = Fleet::start(stage, &chart).await?;
@@ -41,7 +41,7 @@ pub(crate) async fn slow(stage: &Stage, keys: usize) -> Result<Slow> {
         operators.push(mint(stage, &crowd, &user, Worker::Operator(&fleet)).await.context("the operator")?);
         fleet.stop().await?;
         crowd.remove(&stage.client).await?;
-        stage.clear(&crowd).await?;
+        stage.clear(&crowd.namespace, crowd.keys.len()).await?;
     }
     stage.tokens.admin.clear_faults().await?;
     let speed = |round: &Round| count(keys) / round.took.seconds;
@@ -115,7 +115,7 @@ pub(crate) async fn limited(stage: &Stage, keys: usize) -> Result<Limited> {
         fleet.stop().await?;
         for crowd in [&crowd, &comes] {
             crowd.remove(&stage.client).await?;
-            stage.clear(crowd).await?;
+            stage.clear(&crowd.namespace, crowd.keys.len()).await?;
         }
         let round = UnderLimit {
             mint_seconds: minted.took.seconds,

@@ -45,7 +45,7 @@ pub(crate) async fn run(stage: &Stage, keys: usize, secrets: usize) -> Result<Fo
 
     end(&mut fleet.leader).await?;
     crowd.remove(&stage.client).await?;
-    stage.remove_namespace(NAMESPACE).await?;
+    stage.clear(NAMESPACE, secrets).await?;
     Ok(Foreign { keys, secrets, without, with })
 }
 

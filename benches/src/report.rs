@@ -154,7 +154,7 @@ pub(crate) struct Restart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Relist {
-    /// From the first page that was asked for to the end of the last.
+    /// From the first page that was asked for to the end of the last, of the longest of the three lists.
     pub(crate) seconds: Spread,
     /// That time by the bare lists' of the same round.
     pub(crate) ratio: Spread,

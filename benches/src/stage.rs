@@ -8,7 +8,6 @@ use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-use crate::crowd::Crowd;
 use crate::setup::Setup;
 use crate::token_api::TokenApi;
 use crate::trail::Trail;
@@ -19,7 +18,7 @@ const SYSTEM: &str = "bench-system";
 /// More than anything here needs: the limit is no part of what is measured, but where a scenario says so.
 const REQUESTS_PER_SECOND: u32 = 1_000_000;
 
-/// So few keys leave nothing behind that would be in the way.
+/// So few objects are in nobody's way.
 const FEW: usize = 100;
 
 /// The API server's administrator, as its audit log names it.
@@ -95,13 +94,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until nothing of a crowd that was deleted is left. Of few keys only events are, which are left where they are.
-    pub(crate) async fn clear(&self, crowd: &Crowd) -> Result<()> {
-        if crowd.keys.len() > FEW { self.remove_namespace(&crowd.namespace).await } else { Ok(()) }
+    /// Deletes a namespace where so many objects were and waits until it is gone, so that nothing of them is left. Few are left where they
+    /// are.
+    pub(crate) async fn clear(&self, namespace: &str, objects: usize) -> Result<()> {
+        if objects > FEW { self.remove_namespace(namespace).await } else { Ok(()) }
     }
 
     /// Deletes a namespace and waits until it is gone with everything in it.
-    pub(crate) async fn remove_namespace(&self, name: &str) -> Result<()> {
+    async fn remove_namespace(&self, name: &str) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.delete(name, &DeleteParams::default()).await?;
         eventually(self.setup.patience * 10, "the namespace is gone", async || {

@@ -81,7 +81,7 @@ async fn floor(
         rounds.bytes.floor = check(stage, &crowd, ask).await?.unwrap_or(rounds.bytes.floor);
     }
     floor.finish().await?;
-    stage.clear(&crowd).await
+    stage.clear(&crowd.namespace, crowd.keys.len()).await
 }
 
 async fn operator(
@@ -105,7 +105,7 @@ async fn operator(
         rounds.bytes.operator = check(stage, &crowd, ask).await?.unwrap_or(rounds.bytes.operator);
     }
     fleet.stop().await?;
-    stage.clear(&crowd).await
+    stage.clear(&crowd.namespace, crowd.keys.len()).await
 }
 
 async fn crowd(stage: &Stage, namespace: &str, keys: usize) -> Result<Crowd> {

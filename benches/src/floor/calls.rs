@@ -100,6 +100,11 @@ impl Calls {
         self.meta(request).await
     }
 
+    /// Reads a Secret.
+    pub(super) async fn read_secret(&self, namespace: &str, name: &str) -> Result<ObjectMeta> {
+        self.meta(secrets(namespace).get(name, &kube::api::GetParams::default())?).await
+    }
+
     /// Creates a Secret.
     pub(super) async fn create_secret(
         &self,

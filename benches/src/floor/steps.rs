@@ -60,11 +60,13 @@ impl Shared {
         Ok(())
     }
 
-    /// The end of what a rotation with an overlap has replaced: the revocation, the status, an event.
+    /// The end of what a rotation with an overlap has replaced: a look at resource and Secret, the revocation, the status, an event.
     pub(super) async fn revoke_superseded(&self, index: usize) -> Result<()> {
         let (key, namespace) = (&self.crowd.keys[index], &self.crowd.namespace);
         let mut known = self.known[index].lock().await;
         let known = &mut *known;
+        known.take(self.calls.read_key(key, namespace).await?);
+        self.calls.read_secret(namespace, &key.name).await?;
         let id = known.status.superseded.pop().context("nothing was superseded")?.id;
         self.calls.revoke_token(&id).await?;
         let _ = self.events.try_send(bodies::revoked(key, namespace, known, &id));
