@@ -90,7 +90,9 @@ pub(crate) async fn limited(stage: &Stage, keys: usize) -> Result<Limited> {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let limit =
             stage.tokens.admin.add_fault(&Fault::new(Effect::Limit { per_second: PER_SECOND })).await?;
-        let minted = mint(stage, &crowd, &user, Worker::Operator(&fleet)).await.context("minting")?;
+        let worker = Worker::Operator(&fleet);
+        let minted = round::measure(stage, &crowd, Ask::Create, &user, worker).await.context("minting")?;
+        crowd.check(&stage.client, 0).await?;
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         let mut trails = [stage.trail().await?, stage.trail().await?, stage.trail().await?];

@@ -26,12 +26,20 @@ pub(crate) struct Round {
     pub(crate) took: Took,
     pub(crate) control_plane_cpu: f64,
     pub(crate) benchmark_cpu: f64,
-    pub(crate) token_calls_per_key: BTreeMap<String, f64>,
+    /// Calls to the token API.
+    pub(crate) token_calls: BTreeMap<Operation, usize>,
     /// The operator's.
     pub(crate) uses: Uses,
 }
 
 impl Round {
+    /// Calls to the token API for each of so many keys.
+    pub(crate) fn token_calls_per_key(&self, keys: usize) -> BTreeMap<String, f64> {
+        let made = self.token_calls.iter().filter(|(_, calls)| **calls > 0);
+        made.map(|(operation, calls)| (operation.name().to_owned(), rounded(count(*calls) / count(keys))))
+            .collect()
+    }
+
     /// Processor time of everything that ran but the token API.
     pub(crate) fn cpu(&self) -> f64 {
         let Uses { leader, standby } = self.uses;
@@ -39,8 +47,21 @@ impl Round {
     }
 }
 
-/// Asks something of every key, and waits until all are done by `worker`, who is `user` to the API server.
+/// Asks something of every key, and waits until all are done by `worker`, who is `user` to the API server. A call in vain is an error.
 pub(crate) async fn run(
+    stage: &Stage,
+    crowd: &Crowd,
+    ask: Ask,
+    user: &str,
+    worker: Worker<'_>,
+) -> Result<Round> {
+    let round = measure(stage, crowd, ask, user, worker).await?;
+    wasted(ask, crowd.keys.len(), &round.token_calls)?;
+    Ok(round)
+}
+
+/// The same, where the token API may refuse calls.
+pub(crate) async fn measure(
     stage: &Stage,
     crowd: &Crowd,
     ask: Ask,
@@ -64,16 +85,11 @@ pub(crate) async fn run(
         }
     }
     let after = Used::take(stage, worker).await?;
-    let calls = after.token_calls(&before);
-    wasted(ask, crowd.keys.len(), &calls)?;
-    let keys = count(crowd.keys.len());
-    let per_key =
-        |(operation, calls): (Operation, usize)| (operation.name().to_owned(), rounded(count(calls) / keys));
     Ok(Round {
         took: wave.took(),
         control_plane_cpu: rounded(after.control_plane_cpu - before.control_plane_cpu),
         benchmark_cpu: rounded(after.benchmark_cpu - before.benchmark_cpu),
-        token_calls_per_key: calls.into_iter().filter(|(_, calls)| *calls > 0).map(per_key).collect(),
+        token_calls: after.token_calls(&before),
         uses: after.uses.since(before.uses),
     })
 }

@@ -1,6 +1,6 @@
 //! All keys at once: minted, rotated, deleted, by the floor and by the operator in turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use keeptrusts_harness::Chart;
@@ -166,19 +166,18 @@ fn side(keys: usize, rounds: &[Round]) -> Side {
         p99_seconds: spread(|round| round.took.p99_seconds),
         control_plane_cpu_seconds: spread(|round| round.control_plane_cpu),
         benchmark_cpu_seconds: spread(|round| round.benchmark_cpu),
-        calls_per_key: middle(rounds, |round| &round.took.calls_per_key),
+        calls_per_key: middle(rounds, |round| round.took.calls_per_key.clone()),
         failed_calls_per_key: spread(|round| round.took.failed_calls_per_key).median,
-        token_calls_per_key: middle(rounds, |round| &round.token_calls_per_key),
+        token_calls_per_key: middle(rounds, |round| round.token_calls_per_key(keys)),
     }
 }
 
 /// The median of each count over the rounds; a count that a round lacks is zero there.
-fn middle(rounds: &[Round], of: fn(&Round) -> &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
-    let mut labels: Vec<&String> = rounds.iter().flat_map(|round| of(round).keys()).collect();
-    labels.sort();
-    labels.dedup();
+fn middle(rounds: &[Round], of: impl Fn(&Round) -> BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let all: Vec<BTreeMap<String, f64>> = rounds.iter().map(of).collect();
+    let labels: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
     let median = |label: &String| {
-        Spread::of(rounds.iter().map(|round| of(round).get(label).copied().unwrap_or_default())).median
+        Spread::of(all.iter().map(|round| round.get(label).copied().unwrap_or_default())).median
     };
     labels.into_iter().map(|label| (label.clone(), median(label))).collect()
 }
