@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster format lint unit fuzz harness chart alerts chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples image image-lint programs explore crds chart-docs reference proof
+.PHONY: help demo test cluster format lint unit fuzz harness chart alerts chart-in-cluster integration chaos chaos-short rotations kstatus argocd examples image image-lint programs explore crds chart-docs reference proof bench bench-smoke bench-table
 
 # Always the whole workspace: a selection of packages has features of its own, and every dependency would be compiled again for it.
 BUILD ?= cargo build --locked --workspace --bins
@@ -35,6 +35,7 @@ test: ## Run everything that decides whether a change is good, with a time for e
 	@tools/timed examples $(MAKE) --no-print-directory examples
 	@tools/timed integration $(MAKE) --no-print-directory integration
 	@tools/timed chaos $(MAKE) --no-print-directory chaos-short
+	@tools/timed bench-smoke $(MAKE) --no-print-directory bench-smoke
 	@tools/timed demo $(MAKE) --no-print-directory demo </dev/null
 
 format: ## Check the formatting
@@ -106,6 +107,22 @@ chaos: ## Let everything around the operator fail for DURATION=10m, then check w
 chaos-short: ## The same in three minutes, with two operators and a seed that is printed
 	@$(BUILD)
 	@target/debug/keeptrusts-chaos run --duration 100s --operators 2 --patience 20s
+
+# What `make bench` is given: ROUNDS=3, and any other flag in BENCH (`--keys 1000 --scenario waves`).
+BENCH_PROGRAMS = --package keeptrusts-operator --package keeptrusts-emulator --package keeptrusts-benches --bins
+ROUNDS ?= 3
+bench: ## Measure the operator against the bare calls that it needs, optimised, and write docs/benchmarks; ROUNDS=3, BENCH='--keys 1000'
+	cargo build --locked --release $(BENCH_PROGRAMS)
+	target/release/keeptrusts-benches run --rounds $(ROUNDS) --output docs/benchmarks $(BENCH)
+	target/release/keeptrusts-benches table
+
+bench-smoke: ## The same with a few keys and programs that aren't optimised, to see that it works
+	@$(BUILD)
+	@target/debug/keeptrusts-benches run --keys 20 --rounds 1 --settle 1s --idle 2s --foreign 100
+
+bench-table: ## Generate the page in docs/benchmarks from the report beside it
+	@$(BUILD)
+	target/debug/keeptrusts-benches table
 
 rotations: kstatus ## Rotate a key a hundred times while its pods call, with an overlap and in place, and record who noticed; takes a quarter of an hour
 	ROTATIONS=100 PROOF=$(abspath docs/proof/rotations) $(TEST) --test integration -- load:: --test-threads 2

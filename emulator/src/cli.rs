@@ -52,6 +52,7 @@ rotate, revoke, list, whoami), how many "times", and a part of a name or id to "
   {"effect": "answer", "status": 200, "content_type": "text/html", "body": "<h1>Hello"}
   {"effect": "redirect", "location": "http://127.0.0.1:9/"}
   {"effect": "huge", "bytes": 100000000}
+  {"effect": "limit", "per_second": 20}                                  429 to what is beyond it
   {"effect": "behave", "behaviour": {"answers": {"value": false}}}       any setting, for some calls
 "stage" is "before" (nothing was done) or "after" (what was asked has been done, and the
 client doesn't learn of it).

@@ -88,6 +88,12 @@ pub enum Effect {
         #[serde(default)]
         stage: Stage,
     },
+    /// The API's limit: no more than so many calls are let through in any second. Those beyond it are answered with 429 and a
+    /// `Retry-After` of a second, and it is they who are struck.
+    Limit {
+        /// How many.
+        per_second: u32,
+    },
     /// The call meets another behaviour: a JSON merge patch of it.
     Behave {
         /// The patch.
@@ -195,6 +201,7 @@ impl Effect {
             Self::Answer { .. } => "answer",
             Self::Redirect { .. } => "redirect",
             Self::Huge { .. } => "huge",
+            Self::Limit { .. } => "limit",
             Self::Behave { .. } => "behave",
         }
     }
@@ -210,7 +217,7 @@ impl Effect {
             | Self::Redirect { stage, .. }
             | Self::Huge { stage, .. } => *stage,
             Self::CutBody => Stage::After,
-            Self::Behave { .. } => Stage::Before,
+            Self::Limit { .. } | Self::Behave { .. } => Stage::Before,
         }
     }
 

@@ -86,7 +86,14 @@ impl Fault {
                 Behaviour::default().changed(behaviour).map_err(InvalidFault)?;
                 None
             }
-            Effect::Latency { .. } | Effect::Hold { .. } | Effect::Cut { .. } | Effect::CutBody => None,
+            Effect::Limit { per_second: 0 } => {
+                return Err(InvalidFault("a limit lets at least one call through".into()));
+            }
+            Effect::Limit { .. }
+            | Effect::Latency { .. }
+            | Effect::Hold { .. }
+            | Effect::Cut { .. }
+            | Effect::CutBody => None,
         };
         if let Effect::Answer { content_type, .. } = &self.effect {
             header(content_type, "content_type")?;

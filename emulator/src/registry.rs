@@ -1,13 +1,17 @@
 //! The faults that are set, and which of them strike a call.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::call::{AppliedFault, Operation};
-use crate::effect::{Effect, Stage};
+use crate::effect::{Effect, RetryAfter, Stage};
 use crate::fault::{ActiveFault, Fault};
+
+/// What a limit counts within.
+const WINDOW: Duration = Duration::from_secs(1);
 
 /// What becomes of a held call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +45,27 @@ struct Entry {
     id: u64,
     fault: Fault,
     used: u32,
+    /// When the calls of the last second came that a limit let through, oldest first.
+    let_through: VecDeque<Instant>,
     held: Vec<oneshot::Sender<Verdict>>,
 }
 
 impl Entry {
     fn remaining(&self) -> Option<u32> {
         self.fault.times.map(|times| times.saturating_sub(self.used))
+    }
+
+    /// Whether a limit of so many calls a second lets one more through.
+    fn lets_through(&mut self, per_second: u32) -> bool {
+        let now = Instant::now();
+        while self.let_through.front().is_some_and(|at| now.duration_since(*at) >= WINDOW) {
+            self.let_through.pop_front();
+        }
+        let free = self.let_through.len() < usize::try_from(per_second).unwrap_or(usize::MAX);
+        if free {
+            self.let_through.push_back(now);
+        }
+        free
     }
 
     fn release(&mut self, verdict: Verdict) -> usize {
@@ -65,7 +84,13 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn add(&mut self, fault: Fault) -> u64 {
         self.last += 1;
-        self.entries.push(Entry { id: self.last, fault, used: 0, held: vec![] });
+        self.entries.push(Entry {
+            id: self.last,
+            fault,
+            used: 0,
+            let_through: VecDeque::new(),
+            held: vec![],
+        });
         self.last
     }
 
@@ -114,6 +139,12 @@ impl Registry {
             {
                 continue;
             }
+            if let Effect::Limit { per_second } = *effect
+                && entry.lets_through(per_second)
+            {
+                continue;
+            }
+            let effect = &entry.fault.effect;
             let delay = match effect.stage() {
                 Stage::Before => &mut plan.before,
                 Stage::After => &mut plan.after,
@@ -127,6 +158,7 @@ impl Registry {
                     delay.holds.push(held);
                 }
                 Effect::Behave { behaviour } => plan.changes.push(behaviour.clone()),
+                Effect::Limit { .. } => plan.instead = Some(Effect::throttle(RetryAfter::Seconds(1))),
                 Effect::Status { .. }
                 | Effect::Cut { .. }
                 | Effect::CutBody

@@ -1,5 +1,7 @@
 //! The table of tokens. It does no I/O and reads no clock.
 
+use std::collections::HashMap;
+
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -45,13 +47,16 @@ struct Row {
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     rows: Vec<Row>,
+    /// Where the token is that has an id now: with ten thousand of them a search through all would be most of a call.
+    places: HashMap<String, usize>,
 }
 
 impl Store {
     /// The table as it was saved. Lists that lag see those tokens at once.
     pub(crate) fn restored(tokens: Vec<Stored>) -> Self {
         let row = |it: Stored| Row { past: vec![(Timestamp::UNIX_EPOCH, it.clone())], now: it };
-        Self { rows: tokens.into_iter().map(row).collect() }
+        let places = tokens.iter().enumerate().map(|(place, it)| (it.token.id.clone(), place)).collect();
+        Self { rows: tokens.into_iter().map(row).collect(), places }
     }
 
     pub(crate) fn stored(&self) -> impl Iterator<Item = &Stored> {
@@ -64,7 +69,7 @@ impl Store {
 
     /// The token that has this id now.
     pub(crate) fn by_id(&self, id: &str) -> Option<&Token> {
-        self.tokens().find(|token| token.id == id)
+        self.places.get(id).map(|place| &self.rows[*place].now.token)
     }
 
     /// The token whose value this is, alive or not.
@@ -120,6 +125,7 @@ impl Store {
             revoked_at: None,
         };
         let stored = Stored { hash: minted.hash, token: token.clone() };
+        self.places.insert(token.id.clone(), self.rows.len());
         self.rows.push(Row { past: vec![(now, stored.clone())], now: stored });
         Ok((token, minted.value))
     }
@@ -133,7 +139,8 @@ impl Store {
         beginning: &str,
         now: Timestamp,
     ) -> Result<(Token, SecretString), Refusal> {
-        let row = self.row(id, only)?;
+        let place = self.place(id, only)?;
+        let row = &mut self.rows[place];
         let token = &mut row.now.token;
         if !token.is_alive_at(now) {
             return Err(Refusal::Dead);
@@ -141,6 +148,8 @@ impl Store {
         let minted = Minted::new(beginning);
         if rules.id_on_rotate == IdOnRotate::New {
             let old = std::mem::replace(&mut token.id, new_id());
+            self.places.remove(&old);
+            self.places.insert(token.id.clone(), place);
             token.former_ids.push(old);
         }
         token.expires_at = match rules.expiry_on_rotate {
@@ -166,7 +175,8 @@ impl Store {
         only: Option<TokenType>,
         now: Timestamp,
     ) -> Result<Token, Refusal> {
-        let row = self.row(id, only)?;
+        let place = self.place(id, only)?;
+        let row = &mut self.rows[place];
         if row.now.token.revoked_at.is_some() {
             return Err(Refusal::Dead);
         }
@@ -175,10 +185,10 @@ impl Store {
         Ok(row.now.token.clone())
     }
 
-    fn row(&mut self, id: &str, only: Option<TokenType>) -> Result<&mut Row, Refusal> {
-        self.rows
-            .iter_mut()
-            .find(|row| row.now.token.id == id && only.is_none_or(|it| it == row.now.token.token_type))
+    fn place(&self, id: &str, only: Option<TokenType>) -> Result<usize, Refusal> {
+        let place = self.places.get(id).copied();
+        place
+            .filter(|place| only.is_none_or(|it| it == self.rows[*place].now.token.token_type))
             .ok_or(Refusal::Unknown)
     }
 }

@@ -179,7 +179,7 @@ fn replaced(effect: &Effect, behaviour: &Behaviour, real: Option<Answer>) -> Opt
         Effect::Huge { bytes, status, .. } => Some(Answer::huge(*status, *bytes)),
         Effect::CutBody => real.map(Answer::halved),
         Effect::Cut { .. } => None,
-        Effect::Latency { .. } | Effect::Hold { .. } | Effect::Behave { .. } => real,
+        Effect::Latency { .. } | Effect::Hold { .. } | Effect::Limit { .. } | Effect::Behave { .. } => real,
     }
 }
 

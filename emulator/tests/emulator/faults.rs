@@ -130,6 +130,30 @@ async fn throttling_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_limit_lets_so_many_calls_through_in_any_second() {
+    let (emulator, client) = started().await;
+    assert!(emulator.add_fault(Fault::new(Effect::Limit { per_second: 0 })).is_err());
+    let id = emulator.add_fault(Fault::new(Effect::Limit { per_second: 3 }).on(Operation::Create)).unwrap();
+    let start = Instant::now();
+    let mut through = Vec::new();
+    while through.len() < 4 {
+        let reply = client.create("checkout-api").await.unwrap();
+        match reply.status {
+            201 => through.push(start.elapsed()),
+            429 => assert_eq!(reply.header("retry-after"), "1"),
+            other => panic!("{other}"),
+        }
+        assert_eq!(client.list().await.unwrap().status, 200, "another operation");
+    }
+    assert!(through[3] >= Duration::from_secs(1), "{through:?}");
+    assert_eq!(emulator.tokens().len(), 4);
+    let struck = emulator.faults().iter().find(|fault| fault.id == id).unwrap().used;
+    let refused = emulator.calls().iter().filter(|call| call.status == Some(429)).count();
+    assert_eq!(usize::try_from(struck).unwrap(), refused);
+    assert!(refused > 0);
+}
+
+#[tokio::test]
 async fn latency_adds_up() {
     let (emulator, client) = started().await;
     emulator.add_fault(Fault::new(Effect::latency(Duration::from_millis(150)))).unwrap();

@@ -61,7 +61,12 @@ impl Folder {
     }
 
     /// Writes what the servers read: the key that signs the tokens of `ServiceAccount`s, the two static tokens, the audit policy.
-    pub(super) fn prepare(&self, admin_token: &str, controller_manager_token: &str) -> Result<()> {
+    pub(super) fn prepare(
+        &self,
+        admin_token: &str,
+        controller_manager_token: &str,
+        lean_audit: bool,
+    ) -> Result<()> {
         for dir in ["etcd", "certificates", "logs", "home"] {
             std::fs::create_dir_all(self.0.join(dir)).with_context(|| format!("making {dir}"))?;
         }
@@ -74,7 +79,10 @@ impl Folder {
              {controller_manager_token},harness:controller-manager,2,\"system:masters\"\n"
         );
         write_private(&self.0.join("tokens.csv"), &tokens)?;
-        write_private(&self.0.join("audit-policy.yaml"), include_str!("audit-policy.yaml"))
+        let policy = include_str!("audit-policy.yaml");
+        let policy =
+            if lean_audit { policy.replace("RequestResponse", "Metadata") } else { policy.to_owned() };
+        write_private(&self.0.join("audit-policy.yaml"), &policy)
     }
 
     pub(super) fn etcd(&self, programs: &Programs, client_port: u16, peer_port: u16) -> Command {

@@ -40,6 +40,8 @@ pub struct Options {
     pub crds: Vec<PathBuf>,
     /// More flags for kube-apiserver.
     pub api_server_args: Vec<String>,
+    /// Whether the audit log is without bodies: for measurements, which mustn't pay for them.
+    pub lean_audit: bool,
 }
 
 impl Options {
@@ -48,6 +50,12 @@ impl Options {
     pub fn crds(mut self, path: impl Into<PathBuf>) -> Self {
         self.crds.push(path.into());
         self
+    }
+
+    /// Leaves the bodies out of the audit log.
+    #[must_use]
+    pub fn lean_audit(self) -> Self {
+        Self { lean_audit: true, ..self }
     }
 }
 
@@ -115,7 +123,7 @@ impl ControlPlane {
         watchdog::remove_at_the_end(temp.path())?;
         let folder = Folder(temp.path().to_owned());
         let (admin_token, controller_manager_token) = (random_token(), random_token());
-        folder.prepare(&admin_token, &controller_manager_token)?;
+        folder.prepare(&admin_token, &controller_manager_token, options.lean_audit)?;
 
         let mut running = Running::default();
         let (process, etcd) = start_etcd(&programs, &folder).await?;
