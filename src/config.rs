@@ -41,7 +41,7 @@ pub struct ConnectionArguments {
     #[arg(long, env = "KEEPTRUSTS_API_ALLOW_HTTP")]
     pub api_allow_http: bool,
 
-    /// Calls to the token API a second, at most
+    /// Calls to the token API a second, at most; they are spaced evenly
     #[arg(long, env = "KEEPTRUSTS_API_REQUESTS_PER_SECOND", default_value = "20", value_name = "N")]
     pub api_requests_per_second: NonZeroU32,
 

@@ -17,6 +17,10 @@ const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// The pause after a 429 that doesn't say how long, to which up to a half is added at random.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 
+/// How much further apart calls are than the limit asks for: they take differently long, and an API that counts them over any second
+/// must not count one too many.
+const SLACK: f64 = 1.03;
+
 /// A place under the rate limit, for one call.
 #[derive(Debug)]
 #[must_use = "a permit is for one call"]
@@ -26,14 +30,20 @@ pub struct Permit(());
 #[derive(Debug)]
 pub(super) struct Limits {
     limiter: DefaultDirectRateLimiter,
+    /// Held by whoever waits for the next place: who came first goes first.
+    turn: tokio::sync::Mutex<()>,
     paused_until: Mutex<Option<Instant>>,
     metrics: TokenApiMetrics,
 }
 
 impl Limits {
     pub(super) fn new(requests_per_second: NonZeroU32, metrics: TokenApiMetrics) -> Self {
+        // Evenly, without a burst: an API that allows so many in a second refuses a burst on top of them.
+        let apart = Duration::from_secs_f64(SLACK / f64::from(requests_per_second.get()));
+        let evenly = Quota::with_period(apart).unwrap_or(Quota::per_second(requests_per_second));
         Self {
-            limiter: RateLimiter::direct(Quota::per_second(requests_per_second)),
+            limiter: RateLimiter::direct(evenly.allow_burst(NonZeroU32::MIN)),
+            turn: tokio::sync::Mutex::default(),
             paused_until: Mutex::new(None),
             metrics,
         }
@@ -68,7 +78,9 @@ impl Limits {
     pub(super) async fn permit(&self) -> Result<Permit, CallError> {
         self.check()?;
         let asked = Instant::now();
+        let turn = self.turn.lock().await;
         self.limiter.until_ready().await;
+        drop(turn);
         self.metrics.waited(asked.elapsed());
         self.check()?;
         Ok(Permit(()))
