@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use keeptrusts_harness::{Chart, Launch, Operator, eventually};
+use keeptrusts_harness::{Chart, ControlPlane, Launch, Operator, eventually};
 use serde::{Deserialize, Serialize};
 
+use crate::setup::Setup;
 use crate::stage::Stage;
 use crate::usage::{self, Usage};
 
@@ -52,6 +53,16 @@ impl Fleet {
         .await?;
         let mut standby = Operator::start(&stage.cluster, chart, &launch).await?;
         standby.wait_ready(READY).await?;
+        Ok(Self { leader, standby })
+    }
+
+    /// Starts both at once, as kubelet does, and doesn't wait.
+    pub(crate) async fn begin(cluster: &ControlPlane, setup: &Setup, chart: &Chart) -> Result<Self> {
+        let launch = Launch::new(&setup.operator, &setup.dir).program(PROGRAM);
+        let (leader, standby) = tokio::try_join!(
+            Operator::start(cluster, chart, &launch),
+            Operator::start(cluster, chart, &launch)
+        )?;
         Ok(Self { leader, standby })
     }
 

@@ -6,6 +6,7 @@ mod crowd;
 mod fleet;
 mod floor;
 mod foreign;
+mod install;
 mod machine;
 mod report;
 mod rest;
@@ -62,6 +63,8 @@ enum Command {
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
+    /// The chart is installed and a key created
+    Install,
     /// All keys at once are minted, rotated and deleted
     Waves,
     /// One key after the other is minted
@@ -191,6 +194,7 @@ async fn measure(
         optimised,
         versions: machine::versions(&stage)?,
         rounds: setup.rounds,
+        install: None,
         waves: vec![],
         alone: None,
         rest: vec![],
@@ -218,6 +222,7 @@ impl Scenario {
         let least = sizes.iter().copied().min().unwrap_or_default();
         let most = sizes.iter().copied().max().unwrap_or_default();
         match self {
+            Self::Install => report.install = Some(install::run(stage).await?),
             Self::Waves => {
                 for keys in sizes {
                     report.waves.push(waves::run(stage, *keys).await?);

@@ -24,6 +24,9 @@ pub(crate) struct Report {
     /// What `kube-apiserver --version` and the others say.
     pub(crate) versions: BTreeMap<String, String>,
     pub(crate) rounds: usize,
+    /// From the installation to the first key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) install: Option<Install>,
     /// All keys at once, by how many there are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) waves: Vec<Size>,
@@ -42,6 +45,16 @@ pub(crate) struct Report {
     /// A token API that allows so many calls a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limited: Option<Limited>,
+}
+
+/// The chart is installed, and a key is created at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Install {
+    /// From the begin of `helm install` until the key is Ready. No image is pulled.
+    pub(crate) seconds: Spread,
+    /// What helm itself took of them.
+    pub(crate) helm_seconds: Spread,
 }
 
 /// The waves with so many keys.

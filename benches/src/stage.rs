@@ -13,7 +13,7 @@ use crate::token_api::TokenApi;
 use crate::trail::Trail;
 
 /// The operator's own namespace.
-const SYSTEM: &str = "bench-system";
+pub(crate) const SYSTEM: &str = "bench-system";
 
 /// More than anything here needs: the limit is no part of what is measured, but where a scenario says so.
 const REQUESTS_PER_SECOND: u32 = 1_000_000;

@@ -80,6 +80,15 @@ fn show(page: &mut String, report: &Report) {
     if !report.optimised {
         page.push_str("\nThe programs weren't optimised: these figures say nothing.\n");
     }
+    if let Some(install) = &report.install {
+        let _ = writeln!(
+            page,
+            "\n## Installation\n\nFrom `helm install` to the first key that is Ready: {} s, of which helm itself takes {} s. The two replicas are \
+             started when helm is done, and the key is created; no image is pulled.",
+            text::spread(install.seconds, 1),
+            text::spread(install.helm_seconds, 1),
+        );
+    }
     waves::show(page, &report.waves, report.alone.as_ref());
     if !report.rest.is_empty() {
         rest::rest(page, &report.rest);
