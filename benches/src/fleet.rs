@@ -108,7 +108,8 @@ impl Metrics {
             let figure = rest.rsplit('}').next()?.split_whitespace().next()?;
             figure.parse::<f64>().ok()
         });
-        figures.sum()
+        // The sum of nothing would be minus zero.
+        figures.fold(0.0, |sum, figure| sum + figure)
     }
 }
 

@@ -173,7 +173,7 @@ mod tests {
         let request = parse(line).unwrap().unwrap();
         assert_eq!(request.label(), "create secrets (dry run)");
         assert!(request.succeeded());
-        assert_eq!((request.answered - request.received).get_microseconds(), 3999);
+        assert_eq!(request.answered.duration_since(request.received).as_micros(), 3999);
         let status = br#"{"stage":"ResponseComplete","verb":"update","requestURI":"/x","user":{},"objectRef":{"resource":"gatewaykeys","subresource":"status"},"requestReceivedTimestamp":"2026-01-01T00:00:02Z","stageTimestamp":"2026-01-01T00:00:02Z"}"#;
         let status = parse(status).unwrap().unwrap();
         assert_eq!(status.label(), "update keys/status");

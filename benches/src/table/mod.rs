@@ -42,7 +42,7 @@ that ran but the token API; it says the same where the machine has other work.
 const FOOTER: &str = "
 ## Run it again
 
-    make bench                                             # everything; hours, most of them for 10,000 keys
+    make bench                                             # everything; some hours, most of them for 10,000 keys
     make bench BENCH='--keys 1000 --scenario waves'        # a part of it
     target/release/keeptrusts-benches run --help
 
@@ -51,13 +51,12 @@ On a machine that does nothing else. `make test` runs it with a few keys (`make 
 
 /// The page of some reports; the newest is shown.
 pub(crate) fn page(reports: &[Report]) -> String {
-    let mut page = String::from(HEADER);
+    let mut shown = String::new();
     match reports.last() {
-        Some(report) => show(&mut page, report),
-        None => page.push_str("\nNo run was recorded yet.\n"),
+        Some(report) => show(&mut shown, report),
+        None => shown.push_str("\nNo run was recorded yet.\n"),
     }
-    page.push_str(FOOTER);
-    page
+    format!("{HEADER}{}{FOOTER}", text::wrapped(&shown))
 }
 
 // Writing to a String can't fail: what `writeln!` returns is dropped throughout.

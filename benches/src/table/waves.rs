@@ -17,6 +17,7 @@ pub(super) fn show(page: &mut String, all: &[Size], alone: Option<&Alone>) {
     calls(page, all);
     processor(page, all);
     memory(page, all);
+    growth(page, all);
 }
 
 fn speed(page: &mut String, all: &[Size]) {
@@ -133,21 +134,27 @@ fn memory(page: &mut String, all: &[Size]) {
             );
         }
     }
-    if let (Some(least), Some(most)) = (all.first(), all.last())
-        && least.keys < most.keys
-    {
-        let grown = |of: fn(&Uses) -> Usage| {
-            let at = |size: &Size| median(&size.resting, |uses| resident(of(uses)));
-            (at(most) - at(least)) / count(most.keys - least.keys)
-        };
-        let _ = writeln!(
-            page,
-            "\nFrom {} keys to {}, each key at rest adds {:.1} KiB to the leader and {:.1} KiB to the standby.",
-            least.keys,
-            most.keys,
-            grown(|uses| uses.leader),
-            grown(|uses| uses.standby),
-        );
+}
+
+/// What the largest size costs more than the one before it.
+fn growth(page: &mut String, all: &[Size]) {
+    let [.., less, more] = all else { return };
+    let at = |size: &Size, of: fn(&Uses) -> Usage| median(&size.resting, |uses| resident(of(uses)));
+    let grown = |of| (at(more, of) - at(less, of)) / count(more.keys - less.keys);
+    let _ = writeln!(
+        page,
+        "\n## Growth\n\nFrom {} keys to {}, each key at rest adds {:.1} KiB to the leader and {:.1} KiB to the standby. Milliseconds for each \
+         key, by the operator:\n\n| wave | with {} keys | with {} |\n| --- | --- | --- |",
+        less.keys,
+        more.keys,
+        grown(|uses| uses.leader),
+        grown(|uses| uses.standby),
+        less.keys,
+        more.keys,
+    );
+    for (few, many) in less.waves.iter().zip(&more.waves) {
+        let each = |wave: &Wave| 1_000.0 / wave.operator.keys_per_second.median;
+        let _ = writeln!(page, "| {} | {:.1} | {:.1} |", many.name, each(few), each(many));
     }
 }
 
