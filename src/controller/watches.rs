@@ -17,6 +17,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, controller, watcher};
 use kube::{Client, Resource};
 use tokio::sync::broadcast;
+use tokio::task::JoinError;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +38,9 @@ const SECRET_EVENTS: usize = 4_096;
 
 /// How many passes of a kind run at once.
 pub(super) type Concurrency = u16;
+
+/// So many times as many may wait at the gate, or for a list. The library polls each of them whenever anything happens, so not all do.
+const AT_THE_GATE: Concurrency = 16;
 
 /// Watches one namespace, or all, until the context's `stop`; then waits for the passes under way. `synced` is told when
 /// all caches are filled.
@@ -69,7 +73,13 @@ pub(super) async fn run(
                 synced();
             }
         };
-        future::join3(access.1, gateway.1, ready).await;
+        // Tasks of their own: whatever wakes one needn't poll the other.
+        let (access, gateway) = (tokio::spawn(access.1), tokio::spawn(gateway.1));
+        let (access, gateway, ()) = future::join3(access, gateway, ready).await;
+        for panicked in [access, gateway].into_iter().filter_map(Result::err).map(JoinError::try_into_panic) {
+            // Nobody cancels them.
+            panicked.map_or_else(drop, |panic| std::panic::resume_unwind(panic));
+        }
     };
     future::join(watching, controllers).await;
 }
@@ -172,8 +182,7 @@ fn control<K: Key>(
             listed.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
         });
     let controller = Controller::for_stream(stream, store.clone())
-        // How many are worked on at once is the gate's to say.
-        .with_config(controller::Config::default())
+        .with_config(controller::Config::default().concurrency(concurrency.saturating_mul(AT_THE_GATE)))
         .reconcile_on(secrets)
         .reconcile_on(concerned)
         .reconcile_all_on(all)
