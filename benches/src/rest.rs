@@ -103,7 +103,7 @@ async fn relist(stage: &Stage, chart: &Chart, operator: &Operator, keys: usize) 
     let mut trail = stage.trail().await?;
     usage::forget_peak(operator.pid())?;
     let before = usage::of(operator.pid())?;
-    stage.cluster.stop_api_server().await?;
+    stage.cluster.kill_api_server()?;
     stage.cluster.start_api_server().await?;
     let pages = keys.div_ceil(PAGE) + 2 * (keys / 2).div_ceil(PAGE);
     let (mut seen, mut writes) = (0, 0);

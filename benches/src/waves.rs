@@ -18,7 +18,7 @@ use crate::statistics::{Spread, count};
 const ALIKE: std::ops::Range<f64> = 0.95..1.05;
 
 /// So many keys warm the API server up: its first requests for a kind take seconds.
-const WARM_UP: usize = 20;
+const WARM_UP: usize = 4;
 
 /// The waves, in their order.
 const WAVES: [(&str, Ask); 4] = [
