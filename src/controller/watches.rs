@@ -17,7 +17,6 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, controller, watcher};
 use kube::{Client, Resource};
 use tokio::sync::broadcast;
-use tokio::task::JoinError;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +39,7 @@ const SECRET_EVENTS: usize = 4_096;
 pub(super) type Concurrency = u16;
 
 /// So many times as many may wait at the gate, or for a list. The library polls each of them whenever anything happens, so not all do.
-const AT_THE_GATE: Concurrency = 16;
+const AT_THE_GATE: Concurrency = 4;
 
 /// Watches one namespace, or all, until the context's `stop`; then waits for the passes under way. `synced` is told when
 /// all caches are filled.
@@ -73,13 +72,8 @@ pub(super) async fn run(
                 synced();
             }
         };
-        // Tasks of their own: whatever wakes one needn't poll the other.
-        let (access, gateway) = (tokio::spawn(access.1), tokio::spawn(gateway.1));
-        let (access, gateway, ()) = future::join3(access, gateway, ready).await;
-        for panicked in [access, gateway].into_iter().filter_map(Result::err).map(JoinError::try_into_panic) {
-            // Nobody cancels them.
-            panicked.map_or_else(drop, |panic| std::panic::resume_unwind(panic));
-        }
+        // In one task: of several that wait until a cache is filled, the library wakes the last one alone.
+        future::join3(access.1, gateway.1, ready).await;
     };
     future::join(watching, controllers).await;
 }
