@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use keeptrusts_harness::reports;
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::Uses;
@@ -239,28 +240,7 @@ pub(crate) struct Limited {
 impl Report {
     /// Writes it into a folder.
     pub(crate) fn write(&self, dir: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let name: String = self.started.chars().take(16).map(|c| if c == ':' { '-' } else { c }).collect();
-        let path = dir.join(format!("{name}.json"));
-        let text = serde_json::to_string_pretty(self).context("writing JSON")? + "\n";
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
+        reports::write(dir, &name, self)
     }
-}
-
-/// The reports in a folder, oldest first.
-pub(crate) fn read_all(dir: &Path) -> Result<Vec<Report>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "json") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))
-    };
-    paths.iter().map(read).collect()
 }

@@ -61,7 +61,7 @@ impl Stage {
                 "requestsPerSecond": REQUESTS_PER_SECOND,
             },
         });
-        merge(&mut all, values);
+        json_patch::merge(&mut all, values);
         let dir = self.setup.root.join("charts/keeptrusts-operator");
         let chart =
             Chart::render(&self.cluster.helm(), &ChartOptions::new(dir, "bench", SYSTEM).values(all)).await?;
@@ -125,15 +125,4 @@ fn service_account(chart: &Chart) -> Result<&str> {
     chart.deployment()?["spec"]["template"]["spec"]["serviceAccountName"]
         .as_str()
         .context("the Deployment names no ServiceAccount")
-}
-
-fn merge(target: &mut Value, change: &Value) {
-    match (target, change) {
-        (Value::Object(fields), Value::Object(changes)) => {
-            for (name, change) in changes {
-                merge(fields.entry(name).or_insert(Value::Null), change);
-            }
-        }
-        (target, change) => *target = change.clone(),
-    }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
-use serde::de::DeserializeOwned;
+use anyhow::Result;
+use keeptrusts_harness::reports;
 use serde::{Deserialize, Serialize};
 
 /// One run.
@@ -114,27 +114,6 @@ impl Report {
 
     /// Writes it into a folder.
     pub(crate) fn write(&self, dir: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-        let path = dir.join(format!("{}-{}.json", self.started.get(..10).unwrap_or_default(), self.seed));
-        let text = serde_json::to_string_pretty(self).context("writing JSON")? + "\n";
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
+        reports::write(dir, &format!("{}-{}", self.started.get(..10).unwrap_or_default(), self.seed), self)
     }
-}
-
-/// The reports in a folder, by the names of their files.
-pub(crate) fn read_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "json") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    let read = |path: &PathBuf| {
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))
-    };
-    paths.iter().map(read).collect()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::report::read_all;
+use keeptrusts_harness::reports::read_all;
 
 /// The folder, in that of the reports.
 const FOLDER: &str = "rotations";

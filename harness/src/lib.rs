@@ -17,6 +17,7 @@ pub mod operator;
 mod process;
 mod programs;
 pub mod proxy;
+pub mod reports;
 pub mod suite;
 mod wait;
 mod watchdog;

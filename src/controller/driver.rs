@@ -14,6 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tracing::{Instrument as _, Span};
 
 use crate::lifecycle::decide;
+use crate::lifecycle::observed::Observed;
 use crate::lifecycle::settled;
 use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
@@ -121,7 +122,7 @@ fn unreadable(context: &Context, keys: &Keys, kind: KeyKind, invalid: &InvalidOb
 
 /// Steps until there is nothing to do; then says when to look again, if time alone will bring something.
 async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Place) -> Option<Duration> {
-    let Driver { context, resources, secrets, keys, .. } = &*driver;
+    let Driver { context, secrets, keys, .. } = &*driver;
     let reference = ObjectRef::new(&cached.secret_name).within(&cached.identity.namespace);
     let secret = secrets.get(&reference);
     let key = keys.of(&cached);
@@ -141,13 +142,7 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Plac
         let observed = context.observe(&mut key, since);
         let step = decide(&observed);
         if matches!(step, Step::Rest { .. }) && settled::is_settled(&observed) {
-            let resource =
-                resources.get(&ObjectRef::new(&key.identity().name).within(&key.identity().namespace));
-            let (resource, secret) = (resource.as_ref().map(|it| it.meta()), secrets.get(&reference));
-            if key.is_cached(resource, secret.as_ref().map(|secret| &secret.metadata)) {
-                let (version, shown) = (observed.resource.version.clone(), settled::shown(&observed));
-                keys.settle(&key.identity().uid, Settled { version, shown }, key.memory.remains());
-            }
+            settle(&driver, &key, &reference, &observed);
         }
         let operation = step.operation().or_else(|| key.operation());
         let span = key.identity().span(operation);
@@ -173,4 +168,21 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Plac
     }
     tracing::error!("a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
     Some(RETRY)
+}
+
+/// The key waits for something to happen: little is kept of it, where the caches hold the rest.
+fn settle<K: Key>(
+    driver: &Driver<K>,
+    key: &KeyState,
+    secret: &ObjectRef<PartialObjectMeta<Secret>>,
+    observed: &Observed,
+) {
+    let Identity { namespace, name, uid, .. } = key.identity();
+    let resource = driver.resources.get(&ObjectRef::new(name).within(namespace));
+    let secret = driver.secrets.get(secret);
+    let (resource, secret) = (resource.as_ref().map(|it| it.meta()), secret.as_ref().map(|it| &it.metadata));
+    if key.is_cached(resource, secret) {
+        let (version, shown) = (observed.resource.version.clone(), settled::shown(observed));
+        driver.keys.settle(uid, Settled { version, shown }, key.memory.remains());
+    }
 }

@@ -160,9 +160,7 @@ fn control<K: Key>(
             }
             future::ready(secret.ok().and_then(|secret| owner_ref::<K>(&secret)))
         })
-        .inspect(move |key| {
-            touched.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
-        });
+        .inspect(move |key| touched.due(K::KIND, [place_of(key)]));
     let credential = WatchStream::from_changes(context.tokens.credential_changes()).map(|_| ());
     let leads = WatchStream::from_changes(context.leadership.changes())
         .filter_map(|held| future::ready(held.then_some(())));
@@ -172,9 +170,7 @@ fn control<K: Key>(
     let looking = Arc::clone(&driver);
     let concerned = new_lists(context, K::KIND)
         .flat_map(move |listing| stream::iter(concerned(&looking, &listing)))
-        .inspect(move |key| {
-            listed.due(K::KIND, [(key.namespace.clone().unwrap_or_default(), key.name.clone())]);
-        });
+        .inspect(move |key| listed.due(K::KIND, [place_of(key)]));
     let controller = Controller::for_stream(stream, store.clone())
         .with_config(controller::Config::default().concurrency(concurrency.saturating_mul(AT_THE_GATE)))
         .reconcile_on(secrets)
@@ -201,6 +197,11 @@ fn control<K: Key>(
 /// Namespace and name.
 fn place(meta: &ObjectMeta) -> (String, String) {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+/// The same of a reference.
+fn place_of<K: Key>(key: &ObjectRef<DeserializeGuard<K>>) -> (String, String) {
+    (key.namespace.clone().unwrap_or_default(), key.name.clone())
 }
 
 /// What the watch of resources tells beside what its cache holds.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use keeptrusts_harness::suite::Context;
-use keeptrusts_harness::{Kubelet, commit, eventually};
+use keeptrusts_harness::{Kubelet, commit, eventually, reports};
 use keeptrusts_operator::resources::{AccessKey, KeyStatus};
 use kube::ResourceExt as _;
 use serde_json::json;
@@ -180,10 +180,7 @@ impl Row {
             "calls": counted.calls,
             "refused": counted.refused,
         });
-        std::fs::create_dir_all(dir)?;
-        let path = dir.join(format!("{}.json", self.strategy));
-        std::fs::write(&path, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| format!("can't write {}", path.display()))
+        reports::write(dir, self.strategy, &report).map(drop)
     }
 }
 

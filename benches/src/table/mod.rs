@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use keeptrusts_harness::reports::read_all;
 
-use crate::report::{Report, read_all};
+use crate::report::Report;
 
 /// The page's name, in the folder of the reports.
 const PAGE: &str = "README.md";
