@@ -13,7 +13,7 @@ use crate::lifecycle::naming::{Installation, OperationId};
 use crate::lifecycle::observed::{ConnectionView, Observed, Timing};
 use crate::lifecycle::time::Monotonic;
 use crate::metrics::Metrics;
-use crate::resources::{DesiredState, WorkloadsStatus};
+use crate::resources::{DesiredState, MAX_SUPERSEDED, WorkloadsStatus};
 use crate::selector::KeySelector;
 use crate::token_api::{Client, Inventory};
 
@@ -93,6 +93,7 @@ impl Context {
             timing: self.timing,
             owner: key.object.owner.clone(),
             name_limit: self.name_limit,
+            places: MAX_SUPERSEDED,
             resource: view.clone(),
             secret: key.secret.view.clone(),
             workloads: key.workloads.clone(),

@@ -42,6 +42,9 @@ pub(super) struct Clauses {
     /// Deletion reads the resource before it revokes or retains: another process may have let it go, and another
     /// resource have its place and its Secret.
     pub(super) deletion_looks: bool,
+    /// Where no place is left among the superseded tokens, what is due makes room amidst a recovery too, and whatever the
+    /// Secret holds.
+    pub(super) makes_room: bool,
 }
 
 impl Clauses {
@@ -64,5 +67,6 @@ impl Clauses {
         rollouts_hold: true,
         deletion_waits: true,
         deletion_looks: true,
+        makes_room: true,
     };
 }

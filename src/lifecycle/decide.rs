@@ -197,7 +197,7 @@ fn requested_by(observed: &Observed, reason: OperationReason) -> Option<String> 
 }
 
 /// Whether a person asked for a rotation without an overlap: the old value may be in the wrong hands.
-fn is_urgent(observed: &Observed) -> bool {
+pub(super) fn is_urgent(observed: &Observed) -> bool {
     let Ok(desired) = &observed.resource.desired else { return false };
     // The first mint observes what the spec says.
     let first = observed.resource.status.token.is_none() && observed.ours().is_none();

@@ -234,6 +234,8 @@ pub struct Observed {
     pub owner: Owner,
     /// The limit on token names.
     pub name_limit: usize,
+    /// How many superseded tokens status has places for.
+    pub places: usize,
     /// The resource.
     pub resource: ResourceView,
     /// Its Secret.

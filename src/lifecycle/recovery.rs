@@ -3,7 +3,7 @@
 //! It never rotates and never adopts by name. Unless the Secret carries the operation's id, the operation is replaced
 //! by a new `Create`: a call that arrives late can then only find, or make, a token that is on its way out.
 
-use crate::resources::{DesiredState, KeyStatus, MAX_SUPERSEDED, Operation, OperationKind};
+use crate::resources::{DesiredState, KeyStatus, Operation, OperationKind};
 
 use super::absence::list_at;
 use super::clauses::Clauses;
@@ -63,19 +63,21 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
     }
     if observed.resource.state == DesiredState::Revoked {
         // No successor: what finds no room here is listed under our tag, and is revoked like the rest.
-        status.superseded.truncate(MAX_SUPERSEDED);
+        status.superseded.truncate(observed.places);
         return close(observed, status, &revocation::revoking("The tokens are being revoked."));
     }
     // Room must be left for the token that the new one replaces.
-    if status.superseded.len() >= MAX_SUPERSEDED {
-        return if operation.value_in_doubt || operation.kind == OperationKind::Rotate {
-            show(observed, &Verdict::stalled(false, Reason::SupersededFull, upkeep::FULL), rest())
-        } else {
-            close_full(observed)
-        };
+    let full = status.superseded.len() >= observed.places;
+    let in_doubt = operation.value_in_doubt || operation.kind == OperationKind::Rotate;
+    if full && !in_doubt {
+        return close_full(observed);
     }
     if let Some(blocked) = upkeep::blocked(observed, operation.reason) {
         return blocked;
+    }
+    // The operation must stand until another one replaces it: its call may still change the token in use.
+    if full {
+        return upkeep::make_room(observed, clauses);
     }
     if observed.memory.preflight.is_none() {
         return Step::Preflight;
@@ -189,8 +191,7 @@ fn close_harmless(observed: &Observed, operation: &Operation) -> Step {
 /// The operation is closed without a successor, so that what awaits revocation can go. What its call made is listed
 /// under our tag and is claimed once there is room.
 fn close_full(observed: &Observed) -> Step {
-    let verdict = Verdict::stalled(false, Reason::SupersededFull, upkeep::FULL);
-    close(observed, observed.resource.status.clone(), &verdict)
+    close(observed, observed.resource.status.clone(), &upkeep::full(observed, false))
 }
 
 fn close(observed: &Observed, mut status: KeyStatus, verdict: &Verdict) -> Step {

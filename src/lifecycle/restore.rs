@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::resources::{
-    HistoryEntry, HistoryEvent, LastRotation, MAX_SUPERSEDED, OperationReason, RolloutStatus, SecretStatus,
+    HistoryEntry, HistoryEvent, LastRotation, OperationReason, RolloutStatus, SecretStatus,
 };
 
 use super::absence::{list_at, pending};
@@ -122,7 +122,7 @@ fn rebuild(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Step {
         .filter(|(other, _)| other != id && !observed.memory.revoked.contains(other));
     // What finds no room is claimed later, as what nobody names.
     for (other, prefix) in others {
-        if status.superseded.len() + 2 < MAX_SUPERSEDED {
+        if status.superseded.len() + 2 < observed.places {
             status::supersede(&mut status, &other, prefix, now, desired.grace);
         }
     }

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use crate::resources::{
-    DesiredState, ExternalChangePolicy, KeyStatus, MAX_SUPERSEDED, Operation, OperationKind, OperationReason,
-    RotationStrategy,
+    DesiredState, ExternalChangePolicy, KeyStatus, Operation, OperationKind, OperationReason,
+    RotationStrategy, Superseded,
 };
 
 use super::absence::{Pending, gone, list_at, look_for, pending};
 use super::clauses::Clauses;
 use super::decide::{
-    asks_at_once, create, failed, rest, rest_until, rotate, show, waiting, write_if_changed,
+    asks_at_once, create, failed, is_urgent, rest, rest_until, rotate, show, waiting, write_if_changed,
 };
 use super::desired::{Desired, InvalidSpec};
 use super::drift::{self, Finding};
 use super::listing::Listed;
-use super::observed::{Contents, Observed, SecretView};
+use super::observed::{Contents, Observed, OurSecret, SecretView};
 use super::rollout::{self, Rollout};
 use super::schedule;
 use super::status::{self, Reason, Verdict};
@@ -24,9 +24,17 @@ use super::step::{Closes, Step};
 use super::time::{Monotonic, elapsed, to_time};
 use super::{adoption, restore, revocation};
 
-/// What stands in status while too many tokens await revocation.
-pub(super) const FULL: &str =
-    "As many superseded tokens await revocation as may; no further token is made until one is gone.";
+/// The verdict while too many tokens await revocation.
+pub(super) fn full(observed: &Observed, ready: bool) -> Verdict {
+    let message = if observed.resource.status.rollout.is_some() {
+        "As many superseded tokens await revocation as may, and workloads may run on them until their rollout ends; no \
+         further token is made. If it can't end, set the annotation keys.keeptrusts.com/rotate-now: a rotation at once \
+         revokes them."
+    } else {
+        "As many superseded tokens await revocation as may; no further token is made until one is gone."
+    };
+    Verdict::stalled(ready, Reason::SupersededFull, message)
+}
 
 /// What upkeep finds lacking.
 pub(super) enum Need {
@@ -56,29 +64,65 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if let SecretView::Foreign { owner, .. } = &observed.secret {
         return show(observed, &conflict(desired, owner), look_again(observed));
     }
-    let rollout = rollout::examine(observed, desired);
     // Before anything else: it takes a moment, and what holds a new value back is no reason for workloads to stay behind.
-    if let Rollout::Act(step) = &rollout
-        && !observed.draining
-    {
-        return step.clone();
-    }
-    let need = need(observed, desired, clauses);
-    if let (Rollout::Complete, Need::Value(_) | Need::Person(_)) = (&rollout, &need) {
-        // Whatever holds the key up, what the rollout held back is free: there may be no place for a new value before.
-        let mut status = observed.resource.status.clone();
-        rollout::complete(observed, desired, &mut status);
-        return Step::WriteStatus { status: Box::new(status), closes: Closes::Nothing };
-    }
-    let step = match need {
+    let waits = match advance(observed, desired) {
+        Ok(waits) => waits,
+        Err(step) => return step,
+    };
+    let step = match need(observed, desired, clauses) {
         Need::Look(step) => step,
         Need::Value(reason) => obtain(observed, desired, reason, clauses),
         Need::Person(reason) => show(observed, &halted(reason), tidy(observed, clauses)),
-        Need::Nothing => maintain(observed, desired, &rollout, clauses),
+        Need::Nothing => maintain(observed, desired, waits.as_ref(), clauses),
     };
-    match rollout {
-        Rollout::Waits(until, _) => no_longer_than(step, until),
-        Rollout::None | Rollout::Complete | Rollout::Act(_) => step,
+    no_longer_than(step, waits.as_ref())
+}
+
+/// No place is left among the superseded tokens, and a new value can't be asked for without one, though an operation is
+/// recorded whose outcome nobody knows: tokens whose grace is over go, or there would never be a place.
+pub(super) fn make_room(observed: &Observed, clauses: Clauses) -> Step {
+    let waits = match &observed.resource.desired {
+        Ok(desired) => advance(observed, desired),
+        Err(_) => Ok(None),
+    };
+    let waits = match waits {
+        Ok(waits) => waits,
+        Err(step) => return step,
+    };
+    let due = revoke_due(observed, clauses, Proviso::NotItself).filter(|_| clauses.makes_room);
+    let step = due.unwrap_or_else(|| Step::Rest { until: timer(observed, clauses) });
+    let step = without_a_place(observed, &full(observed, false), is_urgent(observed), step);
+    no_longer_than(step, waits.as_ref())
+}
+
+/// Says that there is no place, and goes on. An emergency ends every grace.
+fn without_a_place(observed: &Observed, verdict: &Verdict, urgent: bool, otherwise: Step) -> Step {
+    let mut status = observed.resource.status.clone();
+    if urgent {
+        status::revoke_at_once(&mut status, observed.now.wall);
+    }
+    status::set_conditions(&mut status, verdict, observed.resource.generation, observed.now.wall);
+    write_if_changed(observed, status, otherwise)
+}
+
+/// How long a rollout that is under way takes at least, and what a person must do for it.
+struct Waits {
+    until: Monotonic,
+    held_up: Option<Verdict>,
+}
+
+/// Carries a rollout on: the step that it needs now, or what it waits for.
+fn advance(observed: &Observed, desired: &Desired) -> Result<Option<Waits>, Step> {
+    match rollout::examine(observed, desired) {
+        Rollout::None => Ok(None),
+        Rollout::Waits(until, held_up) => Ok(Some(Waits { until, held_up })),
+        Rollout::Act(_) if observed.draining => Ok(None),
+        Rollout::Act(step) => Err(step),
+        Rollout::Complete => {
+            let mut status = observed.resource.status.clone();
+            rollout::complete(observed, desired, &mut status);
+            Err(Step::WriteStatus { status: Box::new(status), closes: Closes::Nothing })
+        }
     }
 }
 
@@ -221,13 +265,9 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
         Ok(operation) => operation,
         Err(step) => return step,
     };
-    if let Some(verdict) = full(observed, &operation) {
-        let mut status = observed.resource.status.clone();
-        if operation.urgent {
-            status::revoke_at_once(&mut status, observed.now.wall);
-        }
-        status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
-        return write_if_changed(observed, status, tidy(observed, clauses));
+    if !has_place(observed, &operation) {
+        let verdict = full(observed, holds_living_value(observed));
+        return without_a_place(observed, &verdict, operation.urgent, tidy(observed, clauses));
     }
     // A key doesn't become ready because its operation was refused: why it isn't may have been forgotten by then.
     operation.value_in_doubt = match reason {
@@ -251,13 +291,12 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
     Step::Record { operation, status: Box::new(status) }
 }
 
-/// Whether too many tokens await revocation for an operation to begin.
-fn full(observed: &Observed, operation: &Operation) -> Option<Verdict> {
+/// Whether few enough tokens await revocation for an operation to begin.
+fn has_place(observed: &Observed, operation: &Operation) -> bool {
     // The token that is replaced needs a place, and one more must stay free for a recovery. What is rotated in place
     // needs none, and an emergency isn't held up by revocations that fail.
     let places = if operation.urgent && operation.kind == OperationKind::Rotate { 1 } else { 2 };
-    let full = observed.resource.status.superseded.len() + places > MAX_SUPERSEDED;
-    full.then(|| Verdict::stalled(holds_living_value(observed), Reason::SupersededFull, FULL))
+    observed.resource.status.superseded.len() + places <= observed.places
 }
 
 /// Which operation brings a new value. A token is rotated only if it is known to be ours.
@@ -398,7 +437,7 @@ pub(super) fn verdict_without_operation(
 }
 
 /// No new value is needed: revoke what is due, claim what nobody names, say what is so.
-fn maintain(observed: &Observed, desired: &Desired, rollout: &Rollout, clauses: Clauses) -> Step {
+fn maintain(observed: &Observed, desired: &Desired, waits: Option<&Waits>, clauses: Clauses) -> Step {
     let mut status = observed.resource.status.clone();
     if let (Some(checked), Some(secret)) = (&mut status.secret, observed.ours())
         && secret.contents == Contents::Current
@@ -411,21 +450,19 @@ fn maintain(observed: &Observed, desired: &Desired, rollout: &Rollout, clauses: 
         drift::believe(observed, token);
     }
     schedule::tell_next(desired, &observed.owner.uid, &mut status, observed.now.wall);
-    let mut verdict = status::at_rest(observed, &status);
-    match rollout {
-        Rollout::Complete => rollout::complete(observed, desired, &mut status),
-        Rollout::Waits(_, held_up) => verdict = held_up.clone().unwrap_or(verdict),
-        Rollout::None | Rollout::Act(_) => {}
-    }
+    let held_up = waits.and_then(|waits| waits.held_up.clone());
+    let verdict = held_up.unwrap_or_else(|| status::at_rest(observed, &status));
     status::set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
     write_if_changed(observed, status, tidy(observed, clauses))
 }
 
-/// The step, but no rest that is longer than that.
-fn no_longer_than(step: Step, until: Monotonic) -> Step {
-    match step {
-        Step::Rest { until: at } => rest_until(at.map_or(until, |at| at.min(until))),
-        step => step,
+/// The step, but no rest that is longer than a rollout takes.
+fn no_longer_than(step: Step, waits: Option<&Waits>) -> Step {
+    match (step, waits) {
+        (Step::Rest { until: at }, Some(Waits { until, .. })) => {
+            rest_until(at.map_or(*until, |at| at.min(*until)))
+        }
+        (step, _) => step,
     }
 }
 
@@ -446,74 +483,113 @@ fn believe_expiry(observed: &Observed, status: &mut KeyStatus) {
 
 /// Step 6, and the claiming of tokens that nobody names.
 fn tidy(observed: &Observed, clauses: Clauses) -> Step {
-    let status = &observed.resource.status;
-    let waiting = pending(observed).and_then(|pending| pending.until);
-    let timer = timer(observed, clauses);
+    let rests = Step::Rest { until: timer(observed, clauses) };
     if observed.draining {
         return rest();
     }
+    let status = &observed.resource.status;
+    let crowded = status.superseded.len() + 2 > observed.places;
+    let proviso = if crowded && clauses.makes_room { Proviso::NotItself } else { Proviso::Current };
+    if let Some(step) = revoke_due(observed, clauses, proviso) {
+        return step;
+    }
+    let Some(id) = stray(observed).filter(|_| clauses.sweeps) else { return rests };
+    if let Some(step) = held_off(observed, clauses) {
+        return step;
+    }
+    if !clauses.sweeper_names {
+        return Step::Revoke { id };
+    }
+    let secret = match current_secret(observed) {
+        Ok(secret) => secret,
+        Err(step) => return step.unwrap_or(rests),
+    };
+    if !observed.resource.live {
+        return Step::ReadResource;
+    }
+    if !status::is_ready(status) || crowded {
+        return rests;
+    }
+    if let Some(fence) = fence(secret, &id).filter(|_| clauses.fences) {
+        return fence;
+    }
+    let mut claimed = status.clone();
+    let prefix = observed.listed_here(&id).and_then(|listed| listed.facts.prefix);
+    status::supersede(&mut claimed, &id, prefix, observed.now.wall, observed.grace());
+    write_if_changed(observed, claimed, rest())
+}
+
+/// What the Secret must hold before a superseded token is revoked.
+#[derive(Clone, Copy)]
+enum Proviso {
+    /// The current token's value: whoever runs on the superseded one could have had that.
+    Current,
+    /// Anything but the superseded one's value: without a place it would never hold a living one again.
+    NotItself,
+}
+
+/// Step 6: a superseded token whose grace is over is revoked. Nothing if there is none.
+fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso) -> Option<Step> {
+    let status = &observed.resource.status;
     // Done already, by this process: only status doesn't say so yet.
     if status.superseded.iter().any(|entry| gone(observed, &entry.id)) {
         let mut status = status.clone();
         status.superseded.retain(|entry| !gone(observed, &entry.id));
-        return write_if_changed(observed, status, rest());
+        return Some(write_if_changed(observed, status, rest()));
     }
-    let due = status
-        .superseded
-        .iter()
-        .find(|entry| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono));
-    let stray = stray(observed).filter(|_| clauses.sweeps);
-    let id = match (due, &stray) {
-        (Some(entry), _) => &entry.id,
-        (None, Some(stray)) => stray,
-        (None, None) => return Step::Rest { until: timer },
+    let is_due =
+        |entry: &&Superseded| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono);
+    let mut due = status.superseded.iter().filter(is_due).map(|entry| &entry.id).peekable();
+    due.peek()?;
+    if let Some(step) = held_off(observed, clauses) {
+        return Some(step);
+    }
+    let secret = match (proviso, &observed.secret) {
+        (Proviso::NotItself, SecretView::Absent { live: true }) => None,
+        (Proviso::NotItself, SecretView::Ours(secret)) if secret.live => Some(secret),
+        _ => match current_secret(observed) {
+            Ok(secret) => Some(secret),
+            Err(step) => return step,
+        },
     };
-    if let Some(until) = waiting {
-        return rest_until(timer.map_or(until, |timer| timer.min(until)));
+    let id = due.find(|id| secret.is_none_or(|secret| secret.record.token.id.as_str() != id.as_str()))?;
+    if let Some(fence) = secret.and_then(|secret| fence(secret, id)).filter(|_| clauses.fences) {
+        return Some(if observed.verified(id) { fence } else { look_for(observed, id) });
     }
-    if due.is_none() && !clauses.sweeper_names {
-        return Step::Revoke { id: id.clone() };
+    if !observed.resource.live {
+        return Some(Step::ReadResource);
     }
-    // Nothing that can't be undone is done on what a cache says: first the Secret, then the resource.
+    Some(if observed.verified(id) { Step::Revoke { id: id.clone() } } else { look_for(observed, id) })
+}
+
+/// What is waited for while the token API is to be left alone.
+fn held_off(observed: &Observed, clauses: Clauses) -> Option<Step> {
+    let until = pending(observed).and_then(|pending| pending.until)?;
+    let timer = timer(observed, clauses);
+    Some(rest_until(timer.map_or(until, |timer| timer.min(until))))
+}
+
+/// The Secret, read live, if it holds the current token's value; otherwise what is to be read first, if anything.
+/// Nothing that can't be undone is done on what a cache says: first the Secret, then the resource.
+fn current_secret(observed: &Observed) -> Result<&OurSecret, Option<Step>> {
     let secret = match &observed.secret {
         SecretView::Ours(secret) if secret.live => secret,
         SecretView::Ours(_) | SecretView::Unread | SecretView::Absent { live: false } => {
-            return Step::ReadSecret;
+            return Err(Some(Step::ReadSecret));
         }
-        SecretView::Absent { live: true } | SecretView::Foreign { .. } => return Step::Rest { until: timer },
+        SecretView::Absent { live: true } | SecretView::Foreign { .. } => return Err(None),
     };
-    let names_current =
-        status.token.as_ref().is_some_and(|token| token.id == secret.record.token.id.as_str());
-    if !names_current || secret.contents == Contents::Changed {
-        return Step::Rest { until: timer };
-    }
-    // A slow process may still hold a value that it made, and be about to write it over the one in use: it can't once
-    // the Secret has another version. What the Secret held before was written, and can't be written once more.
+    let token = observed.resource.status.token.as_ref();
+    let names_current = token.is_some_and(|token| token.id == secret.record.token.id.as_str());
+    if names_current && secret.contents != Contents::Changed { Ok(secret) } else { Err(None) }
+}
+
+/// A slow process may still hold a value that it made, and be about to write it over the one in use: it can't once the
+/// Secret has another version. What the Secret held before was written, and can't be written once more.
+fn fence(secret: &OurSecret, id: &str) -> Option<Step> {
     let record = &secret.record;
-    let fenced = [record.fence.as_deref(), record.replaced.as_deref()].contains(&Some(id.as_str()));
-    let fence = (clauses.fences && !fenced)
-        .then(|| Step::FenceSecret { version: secret.version.clone(), id: id.clone() });
-    if due.is_some()
-        && let Some(fence) = fence
-    {
-        return if observed.verified(id) { fence } else { look_for(observed, id) };
-    }
-    if !observed.resource.live {
-        return Step::ReadResource;
-    }
-    if due.is_some() {
-        return if observed.verified(id) { Step::Revoke { id: id.clone() } } else { look_for(observed, id) };
-    }
-    if !status::is_ready(status) || status.superseded.len() + 2 > MAX_SUPERSEDED {
-        return Step::Rest { until: timer };
-    }
-    if let Some(fence) = fence {
-        return fence;
-    }
-    let mut claimed = status.clone();
-    let prefix = observed.listed_here(id).and_then(|listed| listed.facts.prefix);
-    status::supersede(&mut claimed, id, prefix, observed.now.wall, observed.grace());
-    write_if_changed(observed, claimed, rest())
+    let fenced = [record.fence.as_deref(), record.replaced.as_deref()].contains(&Some(id));
+    (!fenced).then(|| Step::FenceSecret { version: secret.version.clone(), id: id.to_owned() })
 }
 
 /// A token under our tag that lives and that nobody names: a call that arrived late made it, or a list lagged when its
@@ -553,7 +629,7 @@ pub(super) fn sweep_amidst(observed: &Observed) -> Option<Step> {
 
 /// When a superseded token's grace is over: the lesser of elapsed wall time and elapsed monotonic time counts. Nothing
 /// while the clocks can't be trusted.
-fn due_at(observed: &Observed, entry: &crate::resources::Superseded, clauses: Clauses) -> Option<Monotonic> {
+fn due_at(observed: &Observed, entry: &Superseded, clauses: Clauses) -> Option<Monotonic> {
     if clauses.rollouts_hold && rollout::is_held(&observed.resource.status, entry) {
         return None;
     }

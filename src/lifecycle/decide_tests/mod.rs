@@ -2,6 +2,7 @@
 
 mod adoption;
 mod drift;
+mod places;
 mod restore;
 mod revoked;
 mod rotation;
@@ -28,8 +29,8 @@ use super::time::{Monotonic, Now, later, to_time};
 use super::token::{TokenFacts, TokenId};
 use crate::resources::{
     AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus,
-    LastRotation, Operation, OperationKind, OperationReason, RotationSpec, SecretStatus, SpecParts,
-    Superseded, TokenStatus,
+    LastRotation, MAX_SUPERSEDED, Operation, OperationKind, OperationReason, RotationSpec, SecretStatus,
+    SpecParts, Superseded, TokenStatus,
 };
 
 const BROUGHT_BY: &str = "operation-that-brought-it";
@@ -87,6 +88,7 @@ impl Case {
             timing: Timing::new(Duration::from_secs(10), Duration::from_mins(1)),
             owner: owner(),
             name_limit: 63,
+            places: MAX_SUPERSEDED,
             resource: ResourceView {
                 version: "10".to_owned(),
                 live: true,

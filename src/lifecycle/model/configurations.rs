@@ -1,12 +1,12 @@
 //! What is explored: each configuration with its bounds, complete within them.
 
-use crate::resources::{AdoptedValue, ExternalChangePolicy, RotationStrategy};
+use crate::resources::{AdoptedValue, ExternalChangePolicy, MAX_SUPERSEDED, RotationStrategy};
 
 use super::explore::{Report, explore, settled};
 use super::outside::Outside;
 use super::process::{Process, Protocol};
 use super::state::{Action, Budget, Kind, State};
-use super::world::{Lists, Workload, World};
+use super::world::{FEWEST_PLACES, Lists, Workload, World};
 
 /// Bounds of an exploration.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub(super) struct Configuration {
     pub scheduled: bool,
     /// A workload runs on the Secret, and is restarted.
     pub workload: bool,
+    /// How many superseded tokens status has places for.
+    pub places: usize,
 }
 
 impl Configuration {
@@ -54,6 +56,7 @@ impl Configuration {
         strategy: RotationStrategy::InPlace,
         scheduled: false,
         workload: false,
+        places: MAX_SUPERSEDED,
     };
 
     pub(super) fn start(&self, protocol: &Protocol) -> State {
@@ -61,6 +64,7 @@ impl Configuration {
         world.new_id_on_rotate = self.new_id;
         world.hides_revoked = self.hides_revoked;
         world.loose = self.loose;
+        world.places = self.places;
         world.timing.write_patience = std::time::Duration::from_mins(1);
         if let Some(value) = self.adopt {
             world = world.adopting(value);
@@ -132,6 +136,7 @@ const READY: Configuration = Configuration { ready: true, ..NEW };
 const TWO: Configuration = Configuration { operators: 2, ..NEW };
 const TWO_READY: Configuration = Configuration { operators: 2, ..READY };
 const OVERLAP: Configuration = Configuration { strategy: RotationStrategy::Overlap, ..READY };
+const CRAMPED: Configuration = Configuration { places: FEWEST_PLACES, ..READY };
 const TWO_OVERLAP: Configuration = Configuration { operators: 2, ..OVERLAP };
 
 /// Lists showed nothing for a while, and then a rotation is asked for: as the token isn't listed, another one is made.
@@ -272,6 +277,15 @@ configurations! {
         workload: true, adopt: Some(AdoptedValue::FromSecret), strategy: RotationStrategy::Overlap, ..NEW
     }, 3, 4, [
         (RAISE, 1), (HANG, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)
+    ];
+    places_run_out_amidst_recoveries: CRAMPED, 4, 6, [(RAISE, 2), (Kind::Lost, 4), (Kind::Late, 1)];
+    places_run_out_and_the_secret_is_lost: Configuration { strategy: RotationStrategy::Overlap, ..CRAMPED }, 4, 5, [
+        (RAISE, 3), (Kind::Lost, 2), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (Kind::Crash, 1)
+    ];
+    places_run_out_amidst_a_rollout: Configuration { strategy: RotationStrategy::Overlap, workload: true, ..CRAMPED },
+        4, 5, [(RAISE, 3), (Kind::Lost, 2), (STRATEGY, 1), (HANG, 1), (DELETE_SECRET, 1)];
+    places_of_two_operators_run_out: Configuration { operators: 2, ..CRAMPED }, 2, 3, [
+        (RAISE, 2), (Kind::Lost, 2), (DELETE_SECRET, 1), (Kind::Pause, 1)
     ];
     adoption_rotates: Configuration { adopt: Some(AdoptedValue::Rotate), ..NEW }, 3, 5, [
         (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1), (DELETE, 1), (Kind::Refused, 1)

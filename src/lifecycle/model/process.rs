@@ -89,6 +89,7 @@ impl Protocol {
             "rollouts_hold" => &mut clauses.rollouts_hold,
             "deletion_waits" => &mut clauses.deletion_waits,
             "deletion_looks" => &mut clauses.deletion_looks,
+            "makes_room" => &mut clauses.makes_room,
             "secret_first" => &mut self.secret_first,
             "status_fenced" => &mut self.status_fenced,
             "lists_come_first" => &mut self.lists_come_first,
@@ -408,6 +409,7 @@ impl Process {
             timing: world.timing,
             owner: World::owner(resource.life),
             name_limit: 63,
+            places: world.places,
             resource: ResourceView {
                 version: resource.version.to_string(),
                 live: view.resource_read.is_some(),

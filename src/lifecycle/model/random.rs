@@ -5,10 +5,11 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::lifecycle::clauses::Clauses;
 use crate::lifecycle::step::Step;
+use crate::resources::MAX_SUPERSEDED;
 
 use super::outside::Outside;
 use super::process::{Fault, Process, Protocol};
-use super::world::{Lists, World};
+use super::world::{FEWEST_PLACES, Lists, World};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -172,11 +173,13 @@ fn explore(protocol: Protocol, cases: u32) -> Result<(), String> {
     // The same schedules each time: a failure can be looked into, and a pass means the same tomorrow.
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[42; 32]);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let schedules = (proptest::collection::vec(event(), 1..60), any::<bool>());
+    let places = prop_oneof![Just(MAX_SUPERSEDED), Just(FEWEST_PLACES)];
+    let schedules = (proptest::collection::vec(event(), 1..60), any::<bool>(), places);
     runner
-        .run(&schedules, |(events, new_id)| {
+        .run(&schedules, |(events, new_id, places)| {
             let mut run = Run::new(protocol);
             run.world.new_id_on_rotate = new_id;
+            run.world.places = places;
             run.play(&events).map_err(TestCaseError::fail)
         })
         .map_err(|error| error.to_string())

@@ -10,6 +10,7 @@ use super::configurations::{Configuration, UNLISTED_AND_RAISED};
 use super::outside::Outside;
 use super::process::Protocol;
 use super::state::Kind;
+use super::world::FEWEST_PLACES;
 use crate::resources::RotationStrategy;
 
 const RAISE: Kind = Kind::Outside(Outside::RaiseGeneration);
@@ -24,6 +25,7 @@ const WIPE: Kind = Kind::Outside(Outside::WipeStatus);
 
 const NEW: Configuration = Configuration::BASE;
 const READY: Configuration = Configuration { ready: true, ..NEW };
+const CRAMPED: Configuration = Configuration { places: FEWEST_PLACES, ..READY };
 const TWO: Configuration = Configuration { operators: 2, ..NEW };
 const TWO_READY: Configuration = Configuration { operators: 2, ..READY };
 
@@ -96,6 +98,9 @@ refutations! {
     a_rollout_that_nobody_waits_for: "rollout", ["rollouts_hold"],
         Configuration { workload: true, strategy: RotationStrategy::Overlap, ..READY }, 2,
         [(RAISE, 1), (Kind::Outside(Outside::PodsHang), 1)];
+    no_room_amidst_a_recovery: "room", ["makes_room"], CRAMPED, 5, [(RAISE, 1), (Kind::Lost, 4)];
+    no_room_without_a_secret: "room", ["makes_room"],
+        Configuration { strategy: RotationStrategy::Overlap, ..CRAMPED }, 3, [(RAISE, 2), (DELETE_SECRET, 1)];
     a_list_that_is_newer_than_what_was_read: "lists", ["lists_come_first"], TWO_READY, 4,
         [(Kind::Outside(Outside::StateRevoked), 1), (Kind::Outside(Outside::StateActive), 1), (Kind::Pause, 1), (Kind::List, 1)];
 }

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use crate::lifecycle::listing::Listing;
 use crate::lifecycle::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
 use crate::lifecycle::observed::{Record, Timing};
-use crate::lifecycle::status::is_ready;
+use crate::lifecycle::status::{Reason, is_ready};
 use crate::lifecycle::step::Call;
 use crate::lifecycle::time::{Monotonic, Now, elapsed};
 use crate::lifecycle::token::{TokenFacts, TokenId};
 use crate::resources::{
-    AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus, RotationStrategy,
+    AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, KeyKind, KeyStatus, MAX_SUPERSEDED,
+    RotationStrategy,
 };
 
 /// Grace of the model's key, in seconds.
@@ -24,6 +25,10 @@ pub(super) const EVERY: u64 = 100_000_000;
 
 /// What is left of the life of a token that expires, in seconds: longer than any run, and far less than [`EVERY`].
 pub(super) const LEFT: u64 = EVERY / 100;
+
+/// As few places for superseded tokens as there can be: one for what is replaced, one for a recovery, one that the Secret
+/// may name.
+pub(super) const FEWEST_PLACES: usize = 3;
 
 /// The token that people made, where a configuration adopts one.
 pub(super) const ADOPTED: &str = "tok_adopted";
@@ -155,6 +160,8 @@ pub(super) struct World {
     /// How far the wall clock was set forward.
     pub jumped: u64,
     pub timing: Timing,
+    /// How many superseded tokens status has places for.
+    pub places: usize,
     pub ids: u64,
     /// Calls that made a token or a value.
     pub mints: u64,
@@ -240,6 +247,7 @@ impl World {
             doomed: 0,
             jumped: 0,
             timing,
+            places: MAX_SUPERSEDED,
             ids: 0,
             mints: 0,
             allowed: 1,
@@ -693,7 +701,11 @@ impl World {
             self.retained.as_ref() == Some(id) && (self.reported || marked == Some(id))
         };
         let leaked: Vec<_> = living.iter().filter(|id| !named(id)).cloned().collect();
-        if !leaked.is_empty() {
+        // While a rollout that can't end holds every place, a person must act; what finds no place is named then.
+        let mut conditions = self.resource.iter().flat_map(|resource| &resource.status.conditions);
+        let full = conditions.any(|condition| condition.reason == Reason::SupersededFull.as_str());
+        let rolls = self.resource.as_ref().is_some_and(|resource| resource.status.rollout.is_some());
+        if !leaked.is_empty() && !(full && rolls) {
             self.violate(format!("I1: {leaked:?} live and nobody names them"));
         }
         let now = self.now().wall;
@@ -706,6 +718,8 @@ impl World {
             let stalled = resource.status.conditions.iter().any(|c| c.type_ == "Stalled");
             if resource.deleting {
                 self.violate("I7: deletion doesn't come to an end");
+            } else if full && !rolls {
+                self.violate("I7: no superseded token makes room");
             } else if !is_ready(&resource.status) && !stalled {
                 let conditions = resource.status.conditions.clone();
                 self.violate(format!("I7: neither Ready nor Stalled: {conditions:?}"));
