@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client as KubeClient;
+use kube::Resource as _;
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use serde::Serialize;
@@ -208,7 +209,7 @@ impl Survey {
         let mut residents = self::residents::<AccessKey>(&client).await?;
         residents.extend(self::residents::<GatewayKey>(&client).await?);
         let secrets = self::secrets(&client).await?;
-        let census = census(&installation, &residents, &secrets);
+        let census = census(&installation, &residents, secrets);
         Ok(Self { tokens, lists: [(KeyKind::Access, access), (KeyKind::Gateway, gateway)], census })
     }
 
@@ -262,7 +263,7 @@ async fn residents<K: Key>(client: &KubeClient) -> Result<Vec<Resident>> {
                 K::KIND.kind()
             )
         })?;
-    Ok(found.iter().map(Resident::of).collect())
+    Ok(found.iter().map(|key| Resident::of(key.meta(), key.0.as_ref().ok())).collect())
 }
 
 async fn secrets(client: &KubeClient) -> Result<Vec<ObjectMeta>> {

@@ -128,7 +128,7 @@ impl Context {
         if tag.is_some_and(|tag| tag.owner.installation != own.installation || tag.owner.place != own.place) {
             return Some(format!("token {id} bears the tag of another resource in its name"));
         }
-        let residents = self.directory.residents();
+        let residents = self.directory.residents_that_hold(id);
         let others = residents.iter().filter(|resident| resident.uid != identity.uid);
         if let Some(other) = others.clone().find(|resident| resident.names(id)) {
             let (kind, namespace, name) = (other.kind.kind(), &other.namespace, &other.name);

@@ -9,23 +9,22 @@ use super::directory::Resident;
 use super::secrets;
 
 /// Counts everybody. All resources of all namespaces have to be there, or tokens of the missing ones pass for orphans.
-pub(crate) fn census<'a>(
+pub(crate) fn census(
     installation: &Installation,
     residents: &[Resident],
-    secrets: impl IntoIterator<Item = &'a ObjectMeta>,
+    secrets: impl IntoIterator<Item = ObjectMeta>,
 ) -> Census {
     let mut census = Census::default();
     for resident in residents {
-        let Resident { kind, namespace, name, uid, status, adopts: _ } = resident;
+        let Resident { kind, namespace, name, uid, tokens, .. } = resident;
         census.add_resident(Place::new(*kind, namespace, name), UidTag::new(uid));
         let who = format!("{} {namespace}/{name}", kind.kind());
-        let current = status.token.iter().map(|token| &token.id);
-        for id in current.chain(status.superseded.iter().map(|entry| &entry.id)) {
+        for id in tokens {
             census.add_named(id, &who);
         }
     }
     for meta in secrets {
-        let Some(account) = secrets::account(meta, installation) else { continue };
+        let Some(account) = secrets::account(&meta, installation) else { continue };
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let secret = format!("{namespace}/{}", meta.name.as_deref().unwrap_or_default());
         if let Some(id) = &account.record.retained {

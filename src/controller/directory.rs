@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::PartialObjectMeta;
-use kube::core::DeserializeGuard;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::reflector::Store;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::lifecycle::desired::{self, Restarts};
+use crate::lifecycle::naming::{Place, UidTag};
 use crate::metrics::Glance;
-use crate::resources::{Key, KeyKind, KeyStatus, WorkloadRef};
+use crate::resources::{Key, KeyKind, WorkloadRef};
 
+use super::cached::{CachedKey, CachedSecret};
 use super::workloads;
 
 /// A resource as it is looked at here.
@@ -22,9 +22,35 @@ pub(crate) struct Resident {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
-    pub(crate) status: KeyStatus,
+    /// The tokens that its status names.
+    pub(crate) tokens: Vec<String>,
+    /// The token that a recorded operation is about.
+    operates_on: Option<String>,
     /// The token that its spec wants to adopt.
-    pub(crate) adopts: Option<String>,
+    pub(super) adopts: Option<String>,
+}
+
+impl Resident {
+    /// What a resource says, if it can be read: one that can't lives all the same.
+    pub(crate) fn of<K: Key>(meta: &ObjectMeta, key: Option<&K>) -> Self {
+        let status = key.and_then(Key::status);
+        let token = status.and_then(|status| status.token.as_ref()).map(|token| &token.id);
+        let superseded = status.into_iter().flat_map(|status| &status.superseded).map(|entry| &entry.id);
+        Self {
+            kind: K::KIND,
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            tokens: token.into_iter().chain(superseded).cloned().collect(),
+            operates_on: status.and_then(|status| status.operation.as_ref()?.token_id.clone()),
+            adopts: key.and_then(|key| Some(key.parts().adopt?.token_id.clone())),
+        }
+    }
+
+    /// Whether its status names the token.
+    pub(super) fn names(&self, id: &str) -> bool {
+        self.tokens.iter().any(|token| token == id) || self.operates_on.as_deref() == Some(id)
+    }
 }
 
 /// A rollout that is under way, as another key looks at it.
@@ -43,82 +69,95 @@ impl Rollout {
     }
 }
 
-impl Resident {
-    /// A resource that can't be read lives all the same.
-    pub(crate) fn of<K: Key>(key: &DeserializeGuard<K>) -> Self {
-        let readable = key.0.as_ref().ok();
-        let status = readable.and_then(Key::status);
-        let adopt = readable.and_then(|key| key.parts().adopt.cloned());
-        Self {
-            kind: K::KIND,
-            namespace: key.namespace().unwrap_or_default(),
-            name: key.name_any(),
-            uid: key.uid().unwrap_or_default(),
-            status: status.cloned().unwrap_or_default(),
-            adopts: adopt.map(|adopt| adopt.token_id),
+/// The resources of one kind, in one scope.
+trait Keys: Send + Sync {
+    /// Each one: which it is, and what of it can be read.
+    fn glance(&self, look: &mut dyn FnMut(Glance<'_>));
+
+    /// The place of each one, and its uid.
+    fn places(&self, look: &mut dyn FnMut(Place, UidTag));
+
+    /// Each one that holds this text; all, if it is empty.
+    fn residents(&self, text: &str) -> Vec<Resident>;
+
+    /// What is rolling out in a namespace.
+    fn rollouts(&self, namespace: &str) -> Vec<Rollout>;
+}
+
+impl<K: Key> Keys for Store<CachedKey<K>> {
+    fn glance(&self, look: &mut dyn FnMut(Glance<'_>)) {
+        for key in self.state() {
+            let status = key.status();
+            let readable = status.is_ok();
+            look(Glance {
+                kind: K::KIND,
+                meta: key.meta(),
+                status: status.ok().flatten().as_ref(),
+                readable,
+            });
         }
     }
 
-    /// Whether its status names the token.
-    pub(super) fn names(&self, id: &str) -> bool {
-        let operation = self.status.operation.as_ref().and_then(|operation| operation.token_id.as_deref());
-        self.status.token.as_ref().is_some_and(|token| token.id == id)
-            || self.status.superseded.iter().any(|entry| entry.id == id)
-            || operation == Some(id)
+    fn places(&self, look: &mut dyn FnMut(Place, UidTag)) {
+        for key in self.state() {
+            let ObjectMeta { namespace, name, uid, .. } = key.meta();
+            let [namespace, name, uid] =
+                [namespace, name, uid].map(|part| part.as_deref().unwrap_or_default());
+            look(Place::new(K::KIND, namespace, name), UidTag::new(uid));
+        }
+    }
+
+    fn residents(&self, text: &str) -> Vec<Resident> {
+        let holding = self.state().into_iter().filter(|key| key.holds(text));
+        holding.map(|key| Resident::of(key.meta(), key.unpack().ok().as_ref())).collect()
+    }
+
+    fn rollouts(&self, namespace: &str) -> Vec<Rollout> {
+        let here = |key: &Arc<CachedKey<K>>| key.meta().namespace.as_deref() == Some(namespace);
+        let rolling = self.state().into_iter().filter(|key| here(key) && key.holds("\"rollout\""));
+        rolling.filter_map(|key| Rollout::of(&key.unpack().ok()?)).collect()
     }
 }
-
-type Residents = Box<dyn Fn() -> Vec<Resident> + Send + Sync>;
-type Rollouts = Box<dyn Fn(&str) -> Vec<Rollout> + Send + Sync>;
-type Glances = Box<dyn Fn(&mut dyn FnMut(Glance<'_>)) + Send + Sync>;
-type Secrets = Store<PartialObjectMeta<Secret>>;
 
 /// The caches.
 #[derive(Default)]
 pub(super) struct Directory {
-    residents: Mutex<Vec<Residents>>,
-    /// Of each cache, what is rolling out in a namespace.
-    rollouts: Mutex<Vec<Rollouts>>,
-    glances: Mutex<Vec<Glances>>,
-    secrets: Mutex<Vec<Secrets>>,
+    keys: Mutex<Vec<Box<dyn Keys>>>,
+    secrets: Mutex<Vec<Store<CachedSecret>>>,
 }
 
 impl Directory {
     /// Adds the cache of one kind, in one scope. Call it before anything looks.
-    pub(super) fn add_keys<K: Key>(&self, store: Store<DeserializeGuard<K>>) {
-        let keys = store.clone();
-        let rollouts = move |namespace: &str| {
-            let here = keys.state().into_iter().filter(|key| key.namespace().as_deref() == Some(namespace));
-            here.filter_map(|key| Rollout::of(key.0.as_ref().ok()?)).collect()
-        };
-        lock(&self.rollouts).push(Box::new(rollouts));
-        let keys = store.clone();
-        let glances = move |look: &mut dyn FnMut(Glance<'_>)| {
-            for key in keys.state() {
-                let readable = key.0.as_ref().ok();
-                let status = readable.and_then(Key::status);
-                look(Glance { kind: K::KIND, meta: key.meta(), status, readable: readable.is_some() });
-            }
-        };
-        lock(&self.glances).push(Box::new(glances));
-        let residents = move || store.state().iter().map(|key| Resident::of(key.as_ref())).collect();
-        lock(&self.residents).push(Box::new(residents));
+    pub(super) fn add_keys<K: Key>(&self, store: Store<CachedKey<K>>) {
+        lock(&self.keys).push(Box::new(store));
     }
 
     /// Adds the cache of our Secrets in one scope.
-    pub(super) fn add_secrets(&self, store: Secrets) {
+    pub(super) fn add_secrets(&self, store: Store<CachedSecret>) {
         lock(&self.secrets).push(store);
     }
 
     /// Every resource.
     pub(super) fn residents(&self) -> Vec<Resident> {
-        lock(&self.residents).iter().flat_map(|residents| residents()).collect()
+        self.residents_that_hold("")
     }
 
-    /// Looks at every resource, where it is.
+    /// Every resource that may speak of this token.
+    pub(super) fn residents_that_hold(&self, id: &str) -> Vec<Resident> {
+        lock(&self.keys).iter().flat_map(|keys| keys.residents(id)).collect()
+    }
+
+    /// Where resources live, and under which uid.
+    pub(super) fn places(&self, mut look: impl FnMut(Place, UidTag)) {
+        for keys in &*lock(&self.keys) {
+            keys.places(&mut look);
+        }
+    }
+
+    /// Looks at every resource, one after the other.
     pub(super) fn glance(&self, mut look: impl FnMut(Glance<'_>)) {
-        for glances in &*lock(&self.glances) {
-            glances(&mut look);
+        for keys in &*lock(&self.keys) {
+            keys.glance(&mut look);
         }
     }
 
@@ -130,10 +169,9 @@ impl Directory {
         workload: &WorkloadRef,
         uses: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, String> {
-        let rollouts = lock(&self.rollouts);
-        rollouts
-            .iter()
-            .flat_map(|rollouts| rollouts(namespace))
+        let keys = lock(&self.keys);
+        keys.iter()
+            .flat_map(|keys| keys.rollouts(namespace))
             .filter(|rollout| match &rollout.restarts {
                 Restarts::None => false,
                 Restarts::Listed(refs) => refs.contains(workload),
@@ -143,8 +181,8 @@ impl Directory {
             .collect()
     }
 
-    /// The metadata of every Secret of ours.
-    pub(super) fn secrets(&self) -> Vec<Arc<PartialObjectMeta<Secret>>> {
+    /// Every Secret of ours.
+    pub(super) fn secrets(&self) -> Vec<Arc<CachedSecret>> {
         lock(&self.secrets).iter().flat_map(Store::state).collect()
     }
 }

@@ -4,10 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use kube::Resource as _;
-use kube::api::PartialObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -18,12 +15,13 @@ use crate::lifecycle::observed::Observed;
 use crate::lifecycle::settled;
 use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
-use crate::resources::{DesiredState, Key, KeyKind};
+use crate::resources::{Key, KeyKind};
 use crate::traces;
 
+use super::cached::{CachedKey, CachedSecret};
 use super::context::Context;
 use super::executor::{Executor, Flow};
-use super::gate::{Gate, Lane, Place};
+use super::gate::{Gate, Place};
 use super::key::KeyState;
 use super::keys::{Keys, Settled};
 use super::resource::KeyObject;
@@ -33,9 +31,9 @@ use super::secrets::Identity;
 pub(super) struct Driver<K: Key> {
     pub(super) context: Arc<Context>,
     /// The resources.
-    pub(super) resources: Store<DeserializeGuard<K>>,
+    pub(super) resources: Store<CachedKey<K>>,
     /// Our Secrets, metadata only.
-    pub(super) secrets: Store<PartialObjectMeta<Secret>>,
+    pub(super) secrets: Store<CachedSecret>,
     pub(super) keys: Keys,
     pub(super) gate: Gate,
 }
@@ -48,11 +46,11 @@ const RETRY: Duration = Duration::from_mins(1);
 
 /// One pass over a resource, in a task of its own: whatever becomes of the watch, a pass that has begun is finished.
 pub(super) async fn reconcile<K: Key>(
-    object: Arc<DeserializeGuard<K>>,
+    object: Arc<CachedKey<K>>,
     driver: Arc<Driver<K>>,
 ) -> Result<Action, Infallible> {
     let context = &driver.context;
-    let (lane, reference) = (lane(&object), ObjectRef::from_obj(&*object));
+    let (lane, reference) = (object.lane, ObjectRef::from_obj(&*object));
     drop(object);
     let namespace = reference.namespace.as_deref().unwrap_or_default();
     let name = reference.name.as_str();
@@ -71,10 +69,10 @@ pub(super) async fn reconcile<K: Key>(
         return Ok(Action::await_change());
     };
     let counted = context.metrics.passes.begin(K::KIND, namespace, name);
-    let cached = match &object.0 {
-        Ok(key) => KeyObject::of(key, &context.installation, None),
+    let cached = match object.unpack() {
+        Ok(key) => KeyObject::of(&key, &context.installation, None),
         Err(invalid) => {
-            unreadable(context, &driver.keys, K::KIND, invalid);
+            unreadable(context, &driver.keys, K::KIND, &invalid);
             counted.end(PassEnd::Unreadable);
             return Ok(Action::await_change());
         }
@@ -92,15 +90,6 @@ pub(super) async fn reconcile<K: Key>(
     };
     counted.end(end);
     Ok(again.map_or_else(Action::await_change, Action::requeue))
-}
-
-/// Who has no value yet, or is to have none any more, goes before those whose value is replaced.
-fn lane<K: Key>(object: &DeserializeGuard<K>) -> Lane {
-    let Ok(key) = &object.0 else { return Lane::Ordinary };
-    let none_yet = key.status().is_none_or(|status| status.token.is_none());
-    let none_more =
-        key.meta().deletion_timestamp.is_some() || key.parts().state == Some(DesiredState::Revoked);
-    if none_yet || none_more { Lane::Urgent } else { Lane::Ordinary }
 }
 
 /// One object that can't be read harms no other; it is reported once.
@@ -127,7 +116,7 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Plac
     let secret = secrets.get(&reference);
     let key = keys.of(&cached);
     let mut key: tokio::sync::MutexGuard<'_, KeyState> = key.lock().await;
-    key.begin(cached, secret.as_ref().map(|secret| &secret.metadata));
+    key.begin(cached, secret.map(|secret| secret.metadata()));
     let adopts = key.object.desired().is_some_and(|desired| desired.adopt.is_some());
     if adopts && key.object.view.status.last_rotation.is_none() {
         context.tokens.find_own().await;
@@ -171,16 +160,11 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Plac
 }
 
 /// The key waits for something to happen: little is kept of it, where the caches hold the rest.
-fn settle<K: Key>(
-    driver: &Driver<K>,
-    key: &KeyState,
-    secret: &ObjectRef<PartialObjectMeta<Secret>>,
-    observed: &Observed,
-) {
+fn settle<K: Key>(driver: &Driver<K>, key: &KeyState, secret: &ObjectRef<CachedSecret>, observed: &Observed) {
     let Identity { namespace, name, uid, .. } = key.identity();
     let resource = driver.resources.get(&ObjectRef::new(name).within(namespace));
     let secret = driver.secrets.get(secret);
-    let (resource, secret) = (resource.as_ref().map(|it| it.meta()), secret.as_ref().map(|it| &it.metadata));
+    let (resource, secret) = (resource.as_ref().map(|it| it.meta()), secret.as_ref().map(|it| it.meta()));
     if key.is_cached(resource, secret) {
         let (version, shown) = (observed.resource.version.clone(), settled::shown(observed));
         driver.keys.settle(uid, Settled { version, shown }, key.memory.remains());

@@ -114,7 +114,7 @@ impl KeyState {
     }
 
     /// Begins a pass with what the caches hold, unless this process knows better from replies to its own calls.
-    pub(super) fn begin(&mut self, cached: KeyObject, secret: Option<&ObjectMeta>) {
+    pub(super) fn begin(&mut self, cached: KeyObject, secret: Option<ObjectMeta>) {
         self.memory.preflight = None;
         if !is_older(&cached.view.version, &self.object.view.version) {
             if cached.view.rotate_now != self.object.view.rotate_now {
@@ -136,8 +136,8 @@ impl KeyState {
             return;
         }
         self.secret = SecretSeen {
-            view: secrets::observe_metadata(Some(meta), &self.object.identity, false),
-            meta: Some(meta.clone()),
+            view: secrets::observe_metadata(Some(&meta), &self.object.identity, false),
+            meta: Some(meta),
             ..SecretSeen::UNREAD
         };
     }

@@ -1,6 +1,7 @@
 //! Everything around the pure core that touches Kubernetes. Only the executor writes.
 
 mod adoption;
+mod cached;
 pub(crate) mod census;
 mod context;
 pub(crate) mod directory;
@@ -18,7 +19,6 @@ mod resource;
 mod scrape;
 pub mod secrets;
 mod starting;
-mod thin;
 mod trouble;
 mod users;
 mod watches;

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::EventType;
 
 use crate::health::Health;
+use crate::lifecycle::listing::Listing;
+use crate::lifecycle::orphans::Census;
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::TokenId;
 use crate::resources::KeyKind;
@@ -48,9 +50,7 @@ fn look(context: &Context, lease: &ObjectReference, kind: KeyKind, watch: &mut W
     };
     watch.judged = Some(listing.begun);
     // The list is older than the caches; but these may lag behind it all the same, so one sighting isn't enough.
-    let secrets = context.directory.secrets();
-    let metas = secrets.iter().map(|secret| &secret.metadata);
-    let census = census(&context.installation, &context.directory.residents(), metas);
+    let census = take_census(context, &listing);
     let mut seen = HashMap::new();
     let (mut sure, mut told) = (0, 0);
     for orphan in census.orphans(&listing) {
@@ -86,6 +86,18 @@ fn look(context: &Context, lease: &ObjectReference, kind: KeyKind, watch: &mut W
     context.metrics.orphans(kind, sure);
     watch.told.retain(|id| seen.contains_key(id));
     watch.seen = seen;
+}
+
+/// Who accounts for the tokens of a list. As a rule the resources do that they were made for, and nobody else is asked.
+fn take_census(context: &Context, listing: &Listing) -> Census {
+    let mut residents = Census::default();
+    context.directory.places(|place, uid| residents.add_resident(place, uid));
+    if residents.orphans(listing).next().is_none() {
+        return residents;
+    }
+    let secrets = context.directory.secrets();
+    let metadata = secrets.iter().map(|secret| secret.metadata());
+    census(&context.installation, &context.directory.residents(), metadata)
 }
 
 /// The Lease that stands for the operator as a whole; events may name it though it isn't there.

@@ -5,14 +5,11 @@
 //! passes that every new list starts.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, PartialObjectMeta};
-use kube::core::DeserializeGuard;
+use kube::api::Api;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, controller, watcher};
 use kube::{Client, Resource};
@@ -23,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::lifecycle::listing::Listing;
 use crate::lifecycle::naming::Place;
-use crate::resources::{AccessKey, GatewayKey, Key, KeyKind, ROTATE_NOW};
+use crate::resources::{AccessKey, GatewayKey, Key, KeyKind};
 
+use super::cached::{CachedKey, CachedSecret};
 use super::context::Context;
 use super::driver::{Driver, reconcile};
 use super::gate::Gate;
 use super::keys::{Keys, Settled};
 use super::secrets::{self, UID_LABEL};
-use super::thin;
 
 /// How many Secret events may wait for a slow controller; what is lost on top is made good by the next list.
 const SECRET_EVENTS: usize = 4_096;
@@ -50,7 +47,7 @@ pub(super) async fn run(
     concurrency: Concurrency,
     synced: impl FnOnce(),
 ) {
-    let secrets: Api<PartialObjectMeta<Secret>> = api(&client, namespace.as_deref());
+    let secrets: Api<CachedSecret> = api(&client, namespace.as_deref());
     let (store, writer) = reflector::store();
     let (events, _) = broadcast::channel(SECRET_EVENTS);
     let (access, gateway) = (events.subscribe(), events.subscribe());
@@ -90,14 +87,13 @@ where
 
 /// Keeps the metadata of our Secrets, and passes on what happens to them.
 async fn watch_secrets(
-    secrets: Api<PartialObjectMeta<Secret>>,
-    writer: reflector::store::Writer<PartialObjectMeta<Secret>>,
-    events: broadcast::Sender<Arc<PartialObjectMeta<Secret>>>,
+    secrets: Api<CachedSecret>,
+    writer: reflector::store::Writer<CachedSecret>,
+    events: broadcast::Sender<Arc<CachedSecret>>,
     stop: CancellationToken,
 ) {
     let ours = watcher::Config::default().labels(UID_LABEL);
-    let stream =
-        watcher(secrets, ours).default_backoff().modify(thin::secret).reflect(writer).touched_objects();
+    let stream = watcher(secrets, ours).default_backoff().reflect(writer).touched_objects();
     let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
     while let Some(secret) = stream.next().await {
         match secret {
@@ -110,8 +106,8 @@ async fn watch_secrets(
 
 /// Our Secrets, and what happens to them.
 struct Secrets {
-    store: Store<PartialObjectMeta<Secret>>,
-    events: broadcast::Receiver<Arc<PartialObjectMeta<Secret>>>,
+    store: Store<CachedSecret>,
+    events: broadcast::Receiver<Arc<CachedSecret>>,
 }
 
 /// The cache of a kind, and what runs it.
@@ -121,8 +117,8 @@ fn control<K: Key>(
     context: &Arc<Context>,
     concurrency: Concurrency,
     secrets: Secrets,
-) -> (Store<DeserializeGuard<K>>, impl Future<Output = ()> + use<K>) {
-    let keys: Api<DeserializeGuard<K>> = api(client, namespace);
+) -> (Store<CachedKey<K>>, impl Future<Output = ()> + use<K>) {
+    let keys: Api<CachedKey<K>> = api(client, namespace);
     let (store, writer) = reflector::store();
     let driver = Arc::new(Driver {
         context: Arc::clone(context),
@@ -143,13 +139,9 @@ fn control<K: Key>(
             let (driver, mut there) = (Arc::clone(&driver), HashSet::new());
             move |event| follow(&driver, &mut there, event)
         })
-        .modify(thin::key)
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(
-            |object: &DeserializeGuard<K>| Some(what_matters(object)),
-            PredicateConfig::default(),
-        )
+        .predicate_filter(|object: &CachedKey<K>| Some(object.matters), PredicateConfig::default())
         .inspect_ok(move |object| changed.due(K::KIND, [place(object.meta())]));
     let unheard = Arc::clone(&driver);
     let secrets = BroadcastStream::new(secrets.events)
@@ -200,17 +192,13 @@ fn place(meta: &ObjectMeta) -> (String, String) {
 }
 
 /// The same of a reference.
-fn place_of<K: Key>(key: &ObjectRef<DeserializeGuard<K>>) -> (String, String) {
+fn place_of<K: Key>(key: &ObjectRef<CachedKey<K>>) -> (String, String) {
     (key.namespace.clone().unwrap_or_default(), key.name.clone())
 }
 
 /// What the watch of resources tells beside what its cache holds.
-fn follow<K: Key>(
-    driver: &Driver<K>,
-    there: &mut HashSet<String>,
-    event: &watcher::Event<DeserializeGuard<K>>,
-) {
-    let uid = |object: &DeserializeGuard<K>| object.meta().uid.clone().unwrap_or_default();
+fn follow<K: Key>(driver: &Driver<K>, there: &mut HashSet<String>, event: &watcher::Event<CachedKey<K>>) {
+    let uid = |object: &CachedKey<K>| object.meta().uid.clone().unwrap_or_default();
     match event {
         watcher::Event::Init => there.clear(),
         watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
@@ -249,7 +237,7 @@ fn new_lists(
 }
 
 /// The keys to which a list may be news.
-fn concerned<K: Key>(driver: &Driver<K>, listing: &Listing) -> Vec<ObjectRef<DeserializeGuard<K>>> {
+fn concerned<K: Key>(driver: &Driver<K>, listing: &Listing) -> Vec<ObjectRef<CachedKey<K>>> {
     driver.keys.notice_clocks(clock::now());
     let keys = driver.resources.state().into_iter().filter(|key| {
         let meta = key.meta();
@@ -262,18 +250,9 @@ fn concerned<K: Key>(driver: &Driver<K>, listing: &Listing) -> Vec<ObjectRef<Des
 }
 
 /// The resource that a Secret says it belongs to. It may lie: more than a look doesn't follow from it.
-fn owner_ref<K: Key>(secret: &PartialObjectMeta<Secret>) -> Option<ObjectRef<DeserializeGuard<K>>> {
-    let (kind, name) = secrets::owner_of(&secret.metadata)?;
-    let namespace = secret.metadata.namespace.as_deref()?;
+fn owner_ref<K: Key>(secret: &CachedSecret) -> Option<ObjectRef<CachedKey<K>>> {
+    let meta = secret.metadata();
+    let (kind, name) = secrets::owner_of(&meta)?;
+    let namespace = meta.namespace.as_deref()?;
     (kind == K::KIND.kind()).then(|| ObjectRef::new(name).within(namespace))
-}
-
-/// What of a resource makes a pass worth while. Not its status: that is our own.
-fn what_matters<K: Key>(object: &DeserializeGuard<K>) -> u64 {
-    let meta = object.meta();
-    let mut hash = DefaultHasher::new();
-    let rotate_now = meta.annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_NOW));
-    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &meta.finalizers, rotate_now)
-        .hash(&mut hash);
-    hash.finish()
 }
