@@ -193,6 +193,13 @@ impl Resource {
         (self.at_once > 0).then(|| self.at_once.to_string())
     }
 
+    /// Whether a rotation is asked for that ends every grace and that status doesn't know of.
+    fn asks_at_once(&self) -> bool {
+        let raised = self.asked > self.status.observed_rotation_generation.unwrap_or(0);
+        self.at_once > 0 && self.rotate_now() != self.status.observed_rotate_now
+            || raised && self.strategy == RotationStrategy::InPlace
+    }
+
     /// Whether a rotation is asked for that status doesn't know of, or one is due by schedule or before its token expires.
     fn asks(&self, now: Timestamp, expires: bool) -> bool {
         let raised = self.asked > self.status.observed_rotation_generation.unwrap_or(0);
@@ -582,6 +589,10 @@ impl World {
         }
         if self.in_use.as_deref() == Some(id) {
             self.violate(format!("I3: {id} was revoked before its replacement was in the Secret"));
+        }
+        // Where there is no place for it, what a rotation at once is to end ends before it.
+        if self.resource.as_ref().is_some_and(|resource| resource.asks_at_once()) {
+            return;
         }
         let at_once =
             self.replaced.iter().rev().find(|(old, ..)| old == id).is_some_and(|(.., at_once)| *at_once);
