@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::resources::{DesiredState, GROUP, Key, KeyStatus, ROTATE_NOW};
 
-use super::gate::Lane;
+use super::queue::Lane;
 
 /// The whole resource once more, as kubectl applied it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -1,12 +1,10 @@
 //! The driver of both kinds: observe, decide, perform, until there is nothing to do.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Resource as _;
 use kube::core::error_boundary::InvalidObject;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tracing::{Instrument as _, Span};
 
@@ -16,14 +14,15 @@ use crate::lifecycle::settled;
 use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
 use crate::resources::{Key, KeyKind};
+use crate::token_api::CallError;
 use crate::traces;
 
 use super::cached::{CachedKey, CachedSecret};
 use super::context::Context;
 use super::executor::{Executor, Flow};
-use super::gate::{Gate, Place};
 use super::key::KeyState;
 use super::keys::{Keys, Settled};
+use super::queue::{End, Name};
 use super::resource::KeyObject;
 use super::secrets::Identity;
 
@@ -35,7 +34,6 @@ pub(super) struct Driver<K: Key> {
     /// Our Secrets, metadata only.
     pub(super) secrets: Store<CachedSecret>,
     pub(super) keys: Keys,
-    pub(super) gate: Gate,
 }
 
 /// A whole life takes a quarter of these steps; a pass that needs more goes round in circles.
@@ -44,52 +42,44 @@ const MOST_STEPS: usize = 100;
 /// After such a pass, or one that panicked.
 const RETRY: Duration = Duration::from_mins(1);
 
-/// One pass over a resource, in a task of its own: whatever becomes of the watch, a pass that has begun is finished.
-pub(super) async fn reconcile<K: Key>(
-    object: Arc<CachedKey<K>>,
-    driver: Arc<Driver<K>>,
-) -> Result<Action, Infallible> {
+impl<K: Key> Driver<K> {
+    /// The resource as the cache holds it.
+    pub(super) fn cached(&self, name: &Name) -> Option<Arc<CachedKey<K>>> {
+        self.resources.get(&ObjectRef::new(&name.name).within(&name.namespace))
+    }
+}
+
+/// One pass over a key, in a task of its own: whatever becomes of the watch, a pass that has begun is finished. `failed` says
+/// why the list can't be had that the key waited for.
+pub(super) async fn look_at<K: Key>(driver: Arc<Driver<K>>, name: &Name, failed: Option<CallError>) -> End {
     let context = &driver.context;
-    let (lane, reference) = (object.lane, ObjectRef::from_obj(&*object));
-    drop(object);
-    let namespace = reference.namespace.as_deref().unwrap_or_default();
-    let name = reference.name.as_str();
-    let enter = async {
-        // The one gate: who stands by looks on, and whoever begins to lead looks at every key anew.
-        let place = if context.leadership.is_held() { Some(driver.gate.enter(lane).await) } else { None };
-        place.filter(|_| context.leadership.is_held())
-    };
-    let place = context.stop.run_until_cancelled(enter).await.flatten();
-    // Much may have happened while it waited; the resource may be gone.
-    let object = driver.resources.get(&reference);
+    // Much may have happened while it stood in line: the resource may be gone, or the Lease.
+    let object = driver.cached(name).filter(|_| context.leadership.is_held());
     let object =
         object.filter(|object| !driver.keys.is_buried(object.meta().uid.as_deref().unwrap_or_default()));
-    let (Some(place), Some(object)) = (place, object) else {
-        context.metrics.passes.gone(K::KIND, namespace, name);
-        return Ok(Action::await_change());
-    };
-    let counted = context.metrics.passes.begin(K::KIND, namespace, name);
+    let Some(object) = object else { return End::Rest };
+    let counted = context.metrics.passes.begin(K::KIND);
     let cached = match object.unpack() {
         Ok(key) => KeyObject::of(&key, &context.installation, None),
         Err(invalid) => {
             unreadable(context, &driver.keys, K::KIND, &invalid);
             counted.end(PassEnd::Unreadable);
-            return Ok(Action::await_change());
+            return End::Rest;
         }
     };
     let span = cached.identity.span(None);
-    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached, place).instrument(span.clone()));
-    let (again, end) = match pass.await {
-        Ok(None) => (None, PassEnd::Rest),
+    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached, failed).instrument(span.clone()));
+    let (end, outcome) = match pass.await {
+        Ok(End::Rest) => (End::Rest, PassEnd::Rest),
         Ok(again) => (again, PassEnd::Later),
         Err(error) => {
             // The panic has been logged where it happened; its payload isn't repeated.
             span.in_scope(|| tracing::error!(panicked = error.is_panic(), "a pass ended before its time"));
-            (Some(RETRY), PassEnd::Panic)
+            (End::Later(RETRY), PassEnd::Panic)
         }
     };
-    counted.end(end);
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    counted.end(outcome);
+    end
 }
 
 /// One object that can't be read harms no other; it is reported once.
@@ -109,14 +99,17 @@ fn unreadable(context: &Context, keys: &Keys, kind: KeyKind, invalid: &InvalidOb
     context.events.unreadable(&identity, error);
 }
 
-/// Steps until there is nothing to do; then says when to look again, if time alone will bring something.
-async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Place) -> Option<Duration> {
+/// Steps until there is nothing to do; then says what will bring something.
+async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, failed: Option<CallError>) -> End {
     let Driver { context, secrets, keys, .. } = &*driver;
     let reference = ObjectRef::new(&cached.secret_name).within(&cached.identity.namespace);
     let secret = secrets.get(&reference);
     let key = keys.of(&cached);
     let mut key: tokio::sync::MutexGuard<'_, KeyState> = key.lock().await;
     key.begin(cached, secret.map(|secret| secret.metadata()));
+    if let Some(error) = failed {
+        Executor { context, key: &mut key }.failed(&error);
+    }
     let adopts = key.object.desired().is_some_and(|desired| desired.adopt.is_some());
     if adopts && key.object.view.status.last_rotation.is_none() {
         context.tokens.find_own().await;
@@ -125,7 +118,7 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Plac
         // It may be another operator's since it was read. What is in flight is finished all the same.
         if !context.keeps(&key.object) && !key.in_flight() {
             keys.forget(&key.identity().uid);
-            return None;
+            return End::Rest;
         }
         let since = keys.ending_since(&key.identity().uid);
         let observed = context.observe(&mut key, since);
@@ -141,22 +134,20 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, mut place: Plac
             Step::Rest { .. } => Span::none(),
             _ => traces::of_step(key.identity(), &key.object.view.status, &step, operation),
         };
-        let waits = matches!(step, Step::FreshList { .. });
         let mut executor = Executor { context, key: &mut key };
-        let performed = executor.perform(step).instrument(traced).instrument(span);
-        // Many may wait for one list.
-        let flow = if waits { place.leave_for(performed).await } else { performed.await };
-        match flow {
+        match executor.perform(step).instrument(traced).instrument(span).await {
             Flow::Next => {}
-            Flow::Later(wait) => return (wait < Duration::MAX).then_some(wait),
+            Flow::Later(Duration::MAX) => return End::Rest,
+            Flow::Later(wait) => return End::Later(wait),
+            Flow::List(begun) => return End::List(begun),
             Flow::Gone => {
                 keys.bury(&key.identity().uid);
-                return None;
+                return End::Rest;
             }
         }
     }
     tracing::error!("a pass goes round in circles; it is tried again in {} s", RETRY.as_secs());
-    Some(RETRY)
+    End::Later(RETRY)
 }
 
 /// The key waits for something to happen: little is kept of it, where the caches hold the rest.

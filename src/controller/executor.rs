@@ -46,6 +46,8 @@ pub(super) enum Flow {
     Next,
     /// Not at all for now; it is looked at again after this time.
     Later(Duration),
+    /// Not at all before there is a list of tokens that was begun at this time or later.
+    List(Monotonic),
     /// Not at all: the resource is gone.
     Gone,
 }
@@ -65,7 +67,7 @@ impl Executor<'_> {
             Step::RemoveFinalizer => self.set_finalizer(false).await,
             Step::ReadSecret => self.read_secret().await,
             Step::ReadResource => self.read_resource().await,
-            Step::FreshList { begun_after } => self.fresh_list(begun_after).await,
+            Step::FreshList { begun_after } => self.fresh_list(begun_after),
             Step::Preflight => self.preflight().await,
             Step::Record { operation, status } => self.record(operation, &status).await,
             Step::Call(call) => self.call(call).await,
@@ -115,7 +117,7 @@ impl Executor<'_> {
     }
 
     /// A call to the token API failed that is no part of an operation.
-    fn failed(&mut self, error: &CallError) -> Flow {
+    pub(super) fn failed(&mut self, error: &CallError) -> Flow {
         let trouble = self.trouble(error, Asked::Again);
         self.learn(Outcome::Failed(trouble))
     }
@@ -222,16 +224,15 @@ impl Executor<'_> {
         }
     }
 
-    async fn fresh_list(&mut self, begun_after: Monotonic) -> Flow {
-        match self.context.inventory.fresh(self.key.identity().kind, begun_after).await {
-            // What it shows is noted with the next observation.
-            Ok(_) => {
-                // A list says what was so when it was begun: what is read from now on is later.
-                self.key.demote();
-                Flow::Next
-            }
-            Err(error) => self.failed(&error),
+    /// Whoever waits for a list doesn't wait in here: many do, and a new one starts a pass over each.
+    fn fresh_list(&mut self, begun_after: Monotonic) -> Flow {
+        if self.context.inventory.since(self.key.identity().kind, begun_after).is_none() {
+            return Flow::List(begun_after);
         }
+        // A list says what was so when it was begun: what is read from now on is later. What it shows is noted with the
+        // next observation.
+        self.key.demote();
+        Flow::Next
     }
 
     /// Step 1: the final Secret as a dry run.

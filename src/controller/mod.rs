@@ -4,16 +4,17 @@ mod adoption;
 mod cached;
 pub(crate) mod census;
 mod context;
+mod control;
 pub(crate) mod directory;
 mod driver;
 mod events;
 mod executor;
-mod gate;
 mod key;
 mod keys;
 pub(crate) mod kubernetes;
 mod notes;
 mod orphans;
+mod queue;
 mod requesters;
 mod resource;
 mod scrape;
@@ -106,7 +107,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     tracing::info!(api = %arguments.connection.api_url, installation = context.installation.as_str(), "started");
 
     scrape::add_to(&metrics, &context, arguments.metrics_per_key, arguments.inventory_period);
-    health.expect(scopes.len());
+    health.expect(2 * scopes.len());
     notes::tell(&health, &context);
     let discovering = discover(Arc::clone(&context), client.clone(), scopes.clone());
     let files = {

@@ -1,8 +1,6 @@
 //! Passes over keys: how many, how long, and how many wait for their turn.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -22,7 +20,7 @@ const BUCKETS: [f64; 11] = [0.0001, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
 pub(crate) enum PassEnd {
     /// Nothing is to be done until something changes.
     Rest,
-    /// The key is looked at again after a time.
+    /// The key is looked at again after a time, or upon a list of tokens.
     Later,
     /// It panicked.
     Panic,
@@ -51,9 +49,6 @@ struct PassLabels {
 
 type Durations = Family<OfKind, Histogram, fn() -> Histogram>;
 
-/// Namespace and name.
-type Waiting = HashMap<(String, String), Instant>;
-
 /// What is counted of passes.
 #[derive(Clone, Debug)]
 pub struct PassMetrics {
@@ -62,8 +57,6 @@ pub struct PassMetrics {
     running: Family<OfKind, Gauge>,
     waited: Durations,
     queue: Family<OfKind, Gauge>,
-    /// The keys that something happened to, and since when a pass is due.
-    waiting: Arc<[Mutex<Waiting>; KINDS.len()]>,
 }
 
 impl Default for PassMetrics {
@@ -75,7 +68,6 @@ impl Default for PassMetrics {
             running: Family::default(),
             waited: durations(),
             queue: Family::default(),
-            waiting: Arc::default(),
         };
         for kind in KINDS {
             for outcome in PassEnd::ALL.map(PassEnd::label) {
@@ -94,11 +86,11 @@ impl Default for PassMetrics {
 
 impl PassMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let Self { passes, duration, running, waited, queue, waiting: _ } = self;
+        let Self { passes, duration, running, waited, queue } = self;
         registry.register(
             "reconciles",
             "Passes over keys, by how they ended (rest: nothing is to be done until something changes; later: the key is \
-             looked at again after a time)",
+             looked at again after a time, or upon a new list of tokens)",
             passes.clone(),
         );
         registry.register_with_unit(
@@ -112,53 +104,57 @@ impl PassMetrics {
             "Passes under way; at most --concurrency of each kind, and as many again of keys that are new or end",
             running.clone(),
         );
-        registry.register(
-            "reconcile_queue_length",
-            "Keys that something happened to and whose pass hasn't begun",
-            queue.clone(),
-        );
+        registry.register("reconcile_queue_length", "Keys whose pass is due and hasn't begun", queue.clone());
         registry.register_with_unit(
             "reconcile_queue_wait",
-            "From what happened to a key until its pass began",
+            "From when a pass over a key was due until it began",
             Unit::Seconds,
             waited.clone(),
         );
     }
 
-    fn waiting(&self, kind: KeyKind) -> MutexGuard<'_, Waiting> {
-        self.waiting[usize::from(kind == KeyKind::Gateway)].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, kind: KeyKind, waiting: &Waiting) {
-        self.queue.get_or_create(&kind.into()).set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
-    }
-
-    /// Something happened to these keys: a pass over each is due.
-    pub(crate) fn due(&self, kind: KeyKind, keys: impl IntoIterator<Item = (String, String)>) {
-        let now = Instant::now();
-        let mut waiting = self.waiting(kind);
-        for key in keys {
-            waiting.entry(key).or_insert(now);
+    /// The queue of one kind in one scope.
+    pub(crate) fn queue(&self, kind: KeyKind) -> QueueMetrics {
+        let of = OfKind::from(kind);
+        QueueMetrics {
+            length: self.queue.get_or_create(&of).clone(),
+            waited: self.waited.get_or_create(&of).clone(),
+            known: 0,
         }
-        self.count(kind, &waiting);
-    }
-
-    /// No pass comes any more: the key is gone.
-    pub(crate) fn gone(&self, kind: KeyKind, namespace: &str, name: &str) -> Option<Instant> {
-        let mut waiting = self.waiting(kind);
-        let since = waiting.remove(&(namespace.to_owned(), name.to_owned()));
-        self.count(kind, &waiting);
-        since
     }
 
     /// A pass begins.
-    pub(crate) fn begin(&self, kind: KeyKind, namespace: &str, name: &str) -> Pass<'_> {
-        // Passes that time alone brings didn't wait.
-        if let Some(since) = self.gone(kind, namespace, name) {
-            self.waited.get_or_create(&kind.into()).observe(since.elapsed().as_secs_f64());
-        }
+    pub(crate) fn begin(&self, kind: KeyKind) -> Pass<'_> {
         self.running.get_or_create(&kind.into()).inc();
         Pass { metrics: self, kind, begun: Instant::now() }
+    }
+}
+
+/// What is counted of one queue; others of the kind add to it.
+#[derive(Debug)]
+pub(crate) struct QueueMetrics {
+    length: Gauge,
+    waited: Histogram,
+    known: i64,
+}
+
+impl QueueMetrics {
+    /// So many keys wait in it.
+    pub(crate) fn has(&mut self, waiting: usize) {
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.length.inc_by(waiting - self.known);
+        self.known = waiting;
+    }
+
+    /// A key's pass begins after so long.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.waited.observe(time.as_secs_f64());
+    }
+}
+
+impl Drop for QueueMetrics {
+    fn drop(&mut self) {
+        self.has(0);
     }
 }
 
@@ -190,30 +186,30 @@ impl Drop for Pass<'_> {
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> (String, String) {
-        ("shop".to_owned(), name.to_owned())
+    #[test]
+    fn queues_of_a_kind_are_counted_together_while_they_last() {
+        let metrics = PassMetrics::default();
+        let kind = KeyKind::Gateway;
+        let length = || metrics.queue.get_or_create(&kind.into()).get();
+        let (mut one, mut another) = (metrics.queue(kind), metrics.queue(kind));
+        one.has(3);
+        another.has(4);
+        one.has(1);
+        assert_eq!(length(), 5);
+        drop(another);
+        assert_eq!(length(), 1);
     }
 
     #[test]
-    fn a_key_waits_once_until_its_pass_begins_or_it_is_gone() {
+    fn passes_under_way_are_counted_however_they_end() {
         let metrics = PassMetrics::default();
-        let kind = KeyKind::Gateway;
-        let numbers = || {
-            let of = OfKind::from(kind);
-            (metrics.queue.get_or_create(&of).get(), metrics.running.get_or_create(&of).get())
-        };
-        metrics.due(kind, [key("a"), key("b")]);
-        metrics.due(kind, [key("a")]);
-        assert_eq!(numbers(), (2, 0));
-        let pass = metrics.begin(kind, "shop", "a");
-        assert_eq!(numbers(), (1, 1));
-        metrics.due(kind, [key("a")]);
-        assert_eq!(numbers(), (2, 1));
-        pass.end(PassEnd::Rest);
-        metrics.gone(kind, "shop", "a");
-        metrics.gone(kind, "shop", "b");
-        assert_eq!(numbers(), (0, 0));
-        drop(metrics.begin(kind, "shop", "c"));
-        assert_eq!(numbers(), (0, 0));
+        let kind = KeyKind::Access;
+        let running = || metrics.running.get_or_create(&kind.into()).get();
+        let passes = [metrics.begin(kind), metrics.begin(kind)];
+        assert_eq!(running(), 2);
+        let [ended, dropped] = passes;
+        ended.end(PassEnd::Rest);
+        drop(dropped);
+        assert_eq!(running(), 0);
     }
 }

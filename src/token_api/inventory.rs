@@ -116,6 +116,12 @@ impl Inventory {
         self.shelf(kind).latest()
     }
 
+    /// The latest complete list, if it was begun at this time or later.
+    #[must_use]
+    pub fn since(&self, kind: KeyKind, begun_after: Monotonic) -> Option<Arc<Listing>> {
+        self.shelf(kind).since(begun_after)
+    }
+
     /// How the last list failed; nothing if it didn't, or if there was none.
     #[must_use]
     pub fn failing(&self, kind: KeyKind) -> Option<Class> {

@@ -1,0 +1,325 @@
+//! Which keys are to be looked at, and in which order: first come, first served. New keys and those that end have a lane of
+//! their own: they don't stand behind a wave of rotations.
+//!
+//! Nobody looks at a key twice at once. What happens to it while a pass is under way has it looked at once more.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio_util::time::{DelayQueue, delay_queue};
+
+use crate::lifecycle::time::Monotonic;
+
+/// Which lane a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Somebody waits for it: it has no value yet, or is to have none any more.
+    Urgent,
+    /// Everything else.
+    Ordinary,
+}
+
+/// Which key it is among those of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Name {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl Name {
+    /// That of the object that these are the metadata of.
+    pub(super) fn of(meta: &ObjectMeta) -> Self {
+        let ObjectMeta { namespace, name, .. } = meta;
+        Self { namespace: namespace.clone().unwrap_or_default(), name: name.clone().unwrap_or_default() }
+    }
+}
+
+/// How the pass over a key ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing is to be done until something happens.
+    Rest,
+    /// It is looked at again after this time.
+    Later(Duration),
+    /// It is looked at again upon a list of tokens that was begun at this time or later.
+    List(Monotonic),
+}
+
+/// Where a key stands.
+enum State {
+    /// A pass is due, since then.
+    Queued(Lane, Instant),
+    /// A pass is under way; something has happened since it began.
+    Running(Lane, Option<(Lane, Instant)>),
+    /// Time brings the next pass.
+    Later(Lane, delay_queue::Key),
+    /// A list does.
+    Listed(Lane, Monotonic),
+}
+
+/// Longest time that is waited at once; after that the key is looked at, and waits on.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// The keys of one kind in one scope that a pass is due for, now or later, or under way.
+pub(super) struct Queue {
+    keys: HashMap<Name, State>,
+    urgent: VecDeque<Name>,
+    ordinary: VecDeque<Name>,
+    later: DelayQueue<Name>,
+    /// How many passes are under way in each lane.
+    running: [u16; 2],
+    places: u16,
+    waiting: usize,
+}
+
+impl Queue {
+    /// As many places in each lane.
+    pub(super) fn new(places: u16) -> Self {
+        Self {
+            keys: HashMap::new(),
+            urgent: VecDeque::new(),
+            ordinary: VecDeque::new(),
+            later: DelayQueue::new(),
+            running: [0; 2],
+            places,
+            waiting: 0,
+        }
+    }
+
+    /// Something happened to a key.
+    pub(super) fn due(&mut self, key: &Name, lane: Lane) {
+        let now = Instant::now();
+        let since = match self.keys.get_mut(key) {
+            Some(State::Running(_, again)) => {
+                let since = again.map_or(now, |(_, since)| since);
+                *again = Some((lane, since));
+                return;
+            }
+            Some(State::Queued(queued, _)) if *queued == lane => return,
+            Some(State::Queued(_, since)) => *since,
+            Some(State::Later(_, timer)) => {
+                self.later.remove(timer);
+                now
+            }
+            Some(State::Listed(..)) | None => now,
+        };
+        self.queue(key.clone(), lane, since);
+    }
+
+    fn queue(&mut self, key: Name, lane: Lane, since: Instant) {
+        self.line(lane).push_back(key.clone());
+        if !matches!(self.keys.insert(key, State::Queued(lane, since)), Some(State::Queued(..))) {
+            self.waiting += 1;
+        }
+    }
+
+    fn line(&mut self, lane: Lane) -> &mut VecDeque<Name> {
+        match lane {
+            Lane::Urgent => &mut self.urgent,
+            Lane::Ordinary => &mut self.ordinary,
+        }
+    }
+
+    /// The next key whose pass can begin, and since when it has been due.
+    pub(super) fn begin(&mut self) -> Option<(Name, Instant)> {
+        for lane in [Lane::Urgent, Lane::Ordinary] {
+            if self.running[lane as usize] >= self.places {
+                continue;
+            }
+            // Whoever changed lanes stands in the old one too; and who is gone stands in line still.
+            while let Some(key) = self.line(lane).pop_front() {
+                let since = match self.keys.get(&key) {
+                    Some(State::Queued(queued, since)) if *queued == lane => *since,
+                    _ => continue,
+                };
+                self.running[lane as usize] += 1;
+                self.waiting -= 1;
+                self.keys.insert(key.clone(), State::Running(lane, None));
+                return Some((key, since));
+            }
+        }
+        None
+    }
+
+    /// The pass over a key has ended.
+    pub(super) fn ended(&mut self, key: Name, end: End) {
+        let Some(State::Running(lane, again)) = self.keys.remove(&key) else { return };
+        self.running[lane as usize] -= 1;
+        match (again, end) {
+            (Some((lane, since)), _) => self.queue(key, lane, since),
+            (None, End::Rest) => {}
+            (None, End::Later(wait)) => {
+                let timer = self.later.insert(key.clone(), wait.min(LONGEST));
+                self.keys.insert(key, State::Later(lane, timer));
+            }
+            (None, End::List(begun)) => {
+                self.keys.insert(key, State::Listed(lane, begun));
+            }
+        }
+    }
+
+    /// A key is gone. A pass that is under way comes to its end.
+    pub(super) fn forget(&mut self, key: &Name) {
+        match self.keys.get_mut(key) {
+            Some(State::Running(_, again)) => *again = None,
+            Some(State::Later(_, timer)) => {
+                self.later.remove(timer);
+                self.keys.remove(key);
+            }
+            Some(State::Queued(..)) => {
+                self.waiting -= 1;
+                self.keys.remove(key);
+            }
+            Some(State::Listed(..)) => {
+                self.keys.remove(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Waits until time makes a key due; nothing, if none waits for it. Safe to be cancelled.
+    pub(super) async fn elapse(&mut self) -> Option<()> {
+        let key = self.later.next().await?.into_inner();
+        if let Some(State::Later(lane, _)) = self.keys.get(&key) {
+            let lane = *lane;
+            self.queue(key, lane, Instant::now());
+        }
+        Some(())
+    }
+
+    /// When a list must have been begun that serves all who wait for one.
+    pub(super) fn awaited(&self) -> Option<Monotonic> {
+        let begun = |state: &State| match state {
+            State::Listed(_, begun) => Some(*begun),
+            _ => None,
+        };
+        self.keys.values().filter_map(begun).max()
+    }
+
+    /// Whether the key waits for a list that was begun later than this.
+    pub(super) fn awaits_later(&self, key: &Name, begun: Monotonic) -> bool {
+        matches!(self.keys.get(key), Some(State::Listed(_, awaited)) if *awaited > begun)
+    }
+
+    /// A list that was begun then is there, or failed: those who waited for it are due. Says which.
+    pub(super) fn listed(&mut self, begun: Monotonic) -> Vec<Name> {
+        let serves = |(key, state): (&Name, &State)| match state {
+            State::Listed(lane, awaited) if *awaited <= begun => Some((key.clone(), *lane)),
+            _ => None,
+        };
+        let served: Vec<_> = self.keys.iter().filter_map(serves).collect();
+        let now = Instant::now();
+        served.iter().for_each(|(key, lane)| self.queue(key.clone(), *lane, now));
+        served.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// How many wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Name {
+        Name { namespace: "shop".to_owned(), name: name.to_owned() }
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic(Duration::from_secs(seconds))
+    }
+
+    /// Begins what can begin.
+    fn begun(queue: &mut Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.begin()).map(|(key, _)| key.name).collect()
+    }
+
+    #[tokio::test]
+    async fn first_come_first_served_and_the_lanes_do_not_wait_for_each_other() {
+        let mut queue = Queue::new(2);
+        for key in ["a", "b", "c", "a"] {
+            queue.due(&name(key), Lane::Ordinary);
+        }
+        assert_eq!((begun(&mut queue), queue.waiting()), (vec!["a".to_owned(), "b".to_owned()], 1));
+        queue.due(&name("d"), Lane::Urgent);
+        assert_eq!(begun(&mut queue), ["d"]);
+        queue.ended(name("b"), End::Rest);
+        assert_eq!((begun(&mut queue), queue.waiting()), (vec!["c".to_owned()], 0));
+    }
+
+    #[tokio::test]
+    async fn what_happens_during_a_pass_brings_one_more() {
+        let mut queue = Queue::new(1);
+        queue.due(&name("a"), Lane::Ordinary);
+        assert_eq!(begun(&mut queue), ["a"]);
+        queue.due(&name("a"), Lane::Ordinary);
+        queue.due(&name("a"), Lane::Urgent);
+        assert!(begun(&mut queue).is_empty(), "nobody looks at a key twice at once");
+        queue.ended(name("a"), End::Later(Duration::from_hours(1)));
+        assert_eq!(begun(&mut queue), ["a"]);
+        queue.ended(name("a"), End::Rest);
+        assert!(begun(&mut queue).is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_changes_lanes_stands_in_the_new_one_alone() {
+        let mut queue = Queue::new(1);
+        queue.due(&name("a"), Lane::Ordinary);
+        assert_eq!(begun(&mut queue), ["a"]);
+        queue.due(&name("b"), Lane::Ordinary);
+        queue.due(&name("b"), Lane::Urgent);
+        assert_eq!((begun(&mut queue), queue.waiting()), (vec!["b".to_owned()], 0));
+        queue.ended(name("b"), End::Rest);
+        queue.ended(name("a"), End::Rest);
+        assert!(begun(&mut queue).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_brings_a_pass_and_whatever_happens_sooner_brings_it_sooner() {
+        let mut queue = Queue::new(1);
+        for key in ["a", "b"] {
+            queue.due(&name(key), Lane::Ordinary);
+            assert_eq!(begun(&mut queue), [key]);
+            queue.ended(name(key), End::Later(Duration::from_secs(60)));
+        }
+        queue.due(&name("a"), Lane::Ordinary);
+        assert_eq!(begun(&mut queue), ["a"]);
+        queue.ended(name("a"), End::Rest);
+        assert_eq!(queue.elapse().await, Some(()));
+        assert_eq!(begun(&mut queue), ["b"]);
+        queue.ended(name("b"), End::Rest);
+        assert_eq!(queue.elapse().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_list_serves_those_who_asked_before_it_was_begun() {
+        let mut queue = Queue::new(3);
+        for (key, begun_after) in [("a", 10), ("b", 20)] {
+            queue.due(&name(key), Lane::Ordinary);
+            assert_eq!(begun(&mut queue), [key]);
+            queue.ended(name(key), End::List(at(begun_after)));
+        }
+        assert_eq!(queue.awaited(), Some(at(20)));
+        assert!(queue.awaits_later(&name("b"), at(15)) && !queue.awaits_later(&name("a"), at(15)));
+        assert_eq!(queue.listed(at(15)), [name("a")]);
+        assert_eq!(begun(&mut queue), ["a"]);
+        assert_eq!((queue.listed(at(20)), queue.awaited()), (vec![name("b")], None));
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_not_looked_at() {
+        let mut queue = Queue::new(1);
+        queue.due(&name("a"), Lane::Ordinary);
+        queue.due(&name("b"), Lane::Ordinary);
+        queue.forget(&name("a"));
+        assert_eq!((begun(&mut queue), queue.waiting()), (vec!["b".to_owned()], 0));
+        queue.due(&name("b"), Lane::Ordinary);
+        queue.forget(&name("b"));
+        queue.ended(name("b"), End::Rest);
+        assert!(begun(&mut queue).is_empty());
+    }
+}
