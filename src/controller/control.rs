@@ -136,6 +136,7 @@ impl<K: Key> Control<K> {
             watcher::Event::Apply(object) => {
                 let news = self.news(object);
                 self.cache.apply_watcher_event(event);
+                self.driver.rest(uid(object));
                 if let Some((name, lane)) = news {
                     self.due(&name, lane);
                 }

@@ -47,6 +47,19 @@ impl<K: Key> Driver<K> {
     pub(super) fn cached(&self, name: &Name) -> Option<Arc<CachedKey<K>>> {
         self.resources.get(&ObjectRef::new(&name.name).within(&name.namespace))
     }
+
+    /// Whether the caches hold what is known of a key, so that nothing is lost with it.
+    fn holds(&self, key: &KeyState) -> bool {
+        let Identity { namespace, name, .. } = key.identity();
+        let resource = self.resources.get(&ObjectRef::new(name).within(namespace));
+        let secret = self.secrets.get(&ObjectRef::new(&key.object.secret_name).within(namespace));
+        key.is_cached(resource.as_ref().map(|it| it.meta()), secret.as_ref().map(|it| it.meta()))
+    }
+
+    /// The caches are newer, or work on a key has ended: what they hold needn't be kept twice.
+    pub(super) fn rest(&self, uid: &str) {
+        self.keys.rest(uid, |key| self.holds(key));
+    }
 }
 
 /// One pass over a key, in a task of its own: whatever becomes of the watch, a pass that has begun is finished. `failed` says
@@ -67,7 +80,7 @@ pub(super) async fn look_at<K: Key>(driver: Arc<Driver<K>>, name: &Name, failed:
             return End::Rest;
         }
     };
-    let span = cached.identity.span(None);
+    let (span, uid) = (cached.identity.span(None), cached.identity.uid.clone());
     let pass = context.passes.spawn(pass(Arc::clone(&driver), cached, failed).instrument(span.clone()));
     let (end, outcome) = match pass.await {
         Ok(End::Rest) => (End::Rest, PassEnd::Rest),
@@ -78,6 +91,7 @@ pub(super) async fn look_at<K: Key>(driver: Arc<Driver<K>>, name: &Name, failed:
             (End::Later(RETRY), PassEnd::Panic)
         }
     };
+    driver.rest(&uid);
     counted.end(outcome);
     end
 }
@@ -124,7 +138,7 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, failed: Option<
         let observed = context.observe(&mut key, since);
         let step = decide(&observed);
         if matches!(step, Step::Rest { .. }) && settled::is_settled(&observed) {
-            settle(&driver, &key, &reference, &observed);
+            settle(&driver, &key, &observed);
         }
         let operation = step.operation().or_else(|| key.operation());
         let span = key.identity().span(operation);
@@ -151,13 +165,9 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, failed: Option<
 }
 
 /// The key waits for something to happen: little is kept of it, where the caches hold the rest.
-fn settle<K: Key>(driver: &Driver<K>, key: &KeyState, secret: &ObjectRef<CachedSecret>, observed: &Observed) {
-    let Identity { namespace, name, uid, .. } = key.identity();
-    let resource = driver.resources.get(&ObjectRef::new(name).within(namespace));
-    let secret = driver.secrets.get(secret);
-    let (resource, secret) = (resource.as_ref().map(|it| it.meta()), secret.as_ref().map(|it| it.meta()));
-    if key.is_cached(resource, secret) {
+fn settle<K: Key>(driver: &Driver<K>, key: &KeyState, observed: &Observed) {
+    if driver.holds(key) {
         let (version, shown) = (observed.resource.version.clone(), settled::shown(observed));
-        driver.keys.settle(uid, Settled { version, shown }, key.memory.remains());
+        driver.keys.settle(&key.identity().uid, Settled { version, shown }, key.memory.remains());
     }
 }

@@ -90,20 +90,58 @@ pub(super) struct KeyState {
     listing: Option<Monotonic>,
 }
 
+/// What is kept of a key while nobody works on it and the caches hold the rest.
+pub(super) struct Resting {
+    memory: Memory,
+    workloads: Option<Workloads>,
+    moments: Moments,
+    waits: ExponentialBackoff,
+    listing: Option<Monotonic>,
+    rotate_now: Option<String>,
+}
+
+impl Resting {
+    /// A key of which this is known and nothing else.
+    pub(super) fn knowing(memory: Memory) -> Self {
+        let moments = Moments::default();
+        Self { memory, workloads: None, moments, waits: waits(), listing: None, rotate_now: None }
+    }
+}
+
 impl KeyState {
-    pub(super) fn new(object: KeyObject, memory: Memory) -> Self {
+    /// Work on a key begins, whose resource is this.
+    pub(super) fn resume(mut object: KeyObject, resting: Resting) -> Self {
+        let Resting { memory, workloads, moments, waits, listing, rotate_now } = resting;
+        object.view.rotate_now = rotate_now;
         Self {
             memory,
             object,
             secret: SecretSeen::UNREAD,
             value: None,
             permit: None,
-            workloads: None,
+            workloads,
             recorded: None,
-            moments: Moments::default(),
-            waits: waits(),
-            listing: None,
+            moments,
+            waits,
+            listing,
         }
+    }
+
+    /// Lets go of everything that the caches hold too. It is resumed before anything else is done with it.
+    pub(super) fn rest(&mut self) -> Resting {
+        Resting {
+            memory: std::mem::take(&mut self.memory),
+            workloads: self.workloads.take(),
+            moments: std::mem::take(&mut self.moments),
+            waits: std::mem::replace(&mut self.waits, waits()),
+            listing: self.listing,
+            rotate_now: self.object.view.rotate_now.take(),
+        }
+    }
+
+    /// Whether nothing is under way that its memory alone doesn't tell.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.in_flight() && self.value.is_none() && self.permit.is_none() && self.recorded.is_none()
     }
 
     /// Whether the caches hold what this process knows, so that nothing is lost with it.

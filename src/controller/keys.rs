@@ -10,13 +10,15 @@ use crate::lifecycle::observed::Version;
 use crate::lifecycle::time::{Monotonic, Now};
 use crate::resources::KeyStatus;
 
-use super::key::KeyState;
+use super::key::{KeyState, Resting};
 use super::resource::KeyObject;
 
 /// What this process knows of a key.
 enum Known {
     /// Whoever holds the lock is the only one that acts on the key.
     Active(Arc<tokio::sync::Mutex<KeyState>>),
+    /// Nobody works on it, and the caches hold the rest.
+    Resting(Box<Resting>),
     /// It waits for something to happen, and takes little room.
     Settled {
         upon: Settled,
@@ -65,18 +67,38 @@ impl Keys {
     /// The key of this resource. It isn't settled until it has come to rest again.
     pub(super) fn of(&self, object: &KeyObject) -> Arc<tokio::sync::Mutex<KeyState>> {
         let mut known = lock(&self.known);
-        let memory = match known.get(&object.identity.uid) {
-            Some(Known::Active(state)) => return Arc::clone(state),
+        let resting = match known.remove(&object.identity.uid) {
+            Some(Known::Active(state)) => {
+                known.insert(object.identity.uid.clone(), Known::Active(Arc::clone(&state)));
+                return state;
+            }
+            Some(Known::Resting(resting)) => *resting,
             Some(Known::Settled { upon, remains, .. }) if upon.version == object.view.version => {
-                Memory::recall(*remains, &object.view.status)
+                Resting::knowing(Memory::recall(remains, &object.view.status))
             }
             // What it was settled upon is no more: all there is is seen for the first time.
-            Some(Known::Settled { remains, .. }) => Memory::recall(*remains, &KeyStatus::default()),
-            None => Memory::default(),
+            Some(Known::Settled { remains, .. }) => {
+                Resting::knowing(Memory::recall(remains, &KeyStatus::default()))
+            }
+            None => Resting::knowing(Memory::default()),
         };
-        let state = Arc::new(tokio::sync::Mutex::new(KeyState::new(object.clone(), memory)));
+        let state = Arc::new(tokio::sync::Mutex::new(KeyState::resume(object.clone(), resting)));
         known.insert(object.identity.uid.clone(), Known::Active(Arc::clone(&state)));
         state
+    }
+
+    /// Lets go of what the caches hold of a key, if `are_cached` says that they do and nobody works on it.
+    pub(super) fn rest(&self, uid: &str, are_cached: impl FnOnce(&KeyState) -> bool) {
+        let mut known = lock(&self.known);
+        let Some(key) = known.get_mut(uid) else { return };
+        // Whoever works on it, or is about to, holds it too.
+        if let Known::Active(state) = key
+            && let Some(state) = Arc::get_mut(state).map(tokio::sync::Mutex::get_mut)
+            && state.is_idle()
+            && are_cached(state)
+        {
+            *key = Known::Resting(Box::new(state.rest()));
+        }
     }
 
     /// A key has come to rest for good, upon what the caches hold as well.
@@ -162,7 +184,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::lifecycle::memory::{Retry, Trouble};
     use crate::lifecycle::naming::Installation;
+    use crate::lifecycle::status::Reason;
     use crate::resources::{AccessKey, AccessKeySpec};
 
     fn at(mono: u64, wall: i64) -> Now {
@@ -195,6 +219,38 @@ mod tests {
             keys.settle("", settled(), Memory::default().remains());
             keys.notice_clocks(now);
             assert_eq!(keys.is_concerned("", &settled()), concerned, "{now:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_rests_forgets_nothing_and_one_that_is_worked_on_does_not_rest() {
+        let keys = Keys::default();
+        let mut object =
+            KeyObject::of(&AccessKey::new("checkout", AccessKeySpec::default()), &installation(), None);
+        object.view.rotate_now = Some("Monday".to_owned());
+        let state = keys.of(&object);
+        state.lock().await.memory.made.insert("tok_1".to_owned());
+        state.lock().await.memory.trouble = Some(Trouble {
+            reason: Reason::ApiUnreachable,
+            message: String::new(),
+            retry: Retry::OtherThanGeneration(1),
+        });
+        keys.rest("", |_| true);
+        assert!(Arc::ptr_eq(&state, &keys.of(&object)), "it is worked on");
+        drop(state);
+        keys.rest("", |_| false);
+        assert!(matches!(lock(&keys.known).get(""), Some(Known::Active(_))), "the caches are older");
+        keys.rest("", |_| true);
+        assert!(matches!(lock(&keys.known).get(""), Some(Known::Resting(_))));
+        for (asked, trouble) in [("Monday", true), ("Tuesday", false)] {
+            object.view.rotate_now = Some(asked.to_owned());
+            let state = keys.of(&object);
+            let mut state = state.lock().await;
+            state.begin(object.clone(), None);
+            assert!(state.memory.made.contains("tok_1"));
+            assert_eq!(state.memory.trouble.is_some(), trouble, "whoever asks once more is heard");
+            drop(state);
+            keys.rest("", |_| true);
         }
     }
 

@@ -24,7 +24,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Between two lists passes so many times as long as the first one took, whoever asks for the second.
 const PAUSE: u32 = 4;
 
-/// But no longer than this: somebody may wait for it.
+/// But no less than this, for those who ask at short intervals to share one; and no longer than that: somebody may wait.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// More tokens than are made between two lists. Beyond it names aren't compared.
@@ -56,7 +57,7 @@ impl Shelf {
     fn pause(&self, now: Monotonic) -> Duration {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.map_or(Duration::ZERO, |(begun, ended)| {
-            let pause = ended.since(begun).saturating_mul(PAUSE).min(LONGEST_PAUSE);
+            let pause = ended.since(begun).saturating_mul(PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
             (ended + pause).since(now)
         })
     }
