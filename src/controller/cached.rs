@@ -2,21 +2,25 @@
 //! what the API server sends is left out, for nobody here reads it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::marker::PhantomData;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::api::PartialObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
-use serde::{Deserialize, Deserializer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
+use crate::lifecycle::observed::Requesters;
 use crate::resources::{DesiredState, GROUP, Key, KeyStatus, ROTATE_NOW};
 
 use super::queue::Lane;
+use super::requesters::{FieldOwner, requesters};
 
 /// The whole resource once more, as kubectl applied it.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -29,9 +33,51 @@ pub(super) struct CachedKey<K> {
     pub(super) lane: Lane,
     /// A digest of what makes a pass worth while.
     pub(super) matters: u64,
-    /// All of it but `meta`, as JSON; or why it can't be read.
-    packed: Result<Box<[u8]>, Box<str>>,
+    /// Whether it is a resource that its type allows.
+    pub(super) readable: bool,
+    /// Who asks for the rotation that status doesn't tell of yet.
+    requesters: Option<Box<Requesters>>,
+    /// All but `meta`, as JSON.
+    packed: Box<[u8]>,
     kind: PhantomData<fn() -> K>,
+}
+
+/// A resource as the API server sends it, whether it is one that its type allows or not.
+#[derive(Deserialize)]
+struct Sent {
+    metadata: SentMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+/// What of its metadata is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SentMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    finalizers: Option<Vec<String>>,
+    #[serde(default)]
+    managed_fields: Vec<FieldOwner>,
+}
+
+/// What is packed of a resource.
+#[derive(Serialize)]
+struct Packed {
+    metadata: ObjectMeta,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    spec: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    status: Value,
 }
 
 /// The status of a packed resource.
@@ -40,117 +86,100 @@ struct StatusAlone {
     status: Option<KeyStatus>,
 }
 
-impl<K: Key> CachedKey<K> {
-    fn pack(object: DeserializeGuard<K>) -> Self {
-        let mut key = match object.0 {
-            Ok(key) => key,
-            Err(InvalidObject { error, mut metadata }) => {
-                let matters = matters(&metadata);
-                let packed = Err(error.into());
-                let meta = take_open(&mut metadata);
-                return Self { meta, lane: Lane::Ordinary, matters, packed, kind: PhantomData };
-            }
-        };
-        let (lane, matters) = (lane(&key), matters(key.meta()));
-        // Who owns its fields is kept while somebody asks for a rotation.
-        if !is_asked(&key) {
-            key.meta_mut().managed_fields = None;
+impl Sent {
+    /// Who has no value yet, or is to have none any more, goes before those whose value is replaced.
+    fn lane(&self) -> Lane {
+        let none_yet = self.status.get("token").is_none();
+        let revoked =
+            || serde_json::from_value(self.spec["state"].clone()).ok() == Some(DesiredState::Revoked);
+        if none_yet || self.metadata.deletion_timestamp.is_some() || revoked() {
+            Lane::Urgent
+        } else {
+            Lane::Ordinary
         }
-        if let Some(annotations) = &mut key.meta_mut().annotations {
-            annotations.remove(LAST_APPLIED);
-        }
-        let meta = take_open(key.meta_mut());
-        let packed = serde_json::to_vec(&key).map(Vec::into_boxed_slice);
-        let packed = packed.map_err(|error| error.to_string().into());
-        Self { meta, lane, matters, packed, kind: PhantomData }
     }
 
-    /// The resource.
+    /// What of it makes a pass worth while. Not its status: that is our own.
+    fn matters(&self) -> u64 {
+        let SentMeta { uid, generation, deletion_timestamp, finalizers, .. } = &self.metadata;
+        let mut hash = DefaultHasher::new();
+        (uid, generation, deletion_timestamp.is_some(), finalizers, self.rotate_now()).hash(&mut hash);
+        hash.finish()
+    }
+
+    fn rotate_now(&self) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(ROTATE_NOW).map(String::as_str)
+    }
+
+    /// Who asks for a value that status doesn't tell of yet.
+    fn requesters(&self) -> Option<Requesters> {
+        let generation = self.spec["rotation"]["generation"].as_i64();
+        let is_asked = generation > self.status["observedRotationGeneration"].as_i64()
+            || self.rotate_now() != self.status["observedRotateNow"].as_str();
+        is_asked.then(|| requesters(&self.metadata.managed_fields))
+    }
+}
+
+impl<K: Key> CachedKey<K> {
+    fn pack(sent: Sent) -> serde_json::Result<Self> {
+        let (lane, matters, requesters) = (sent.lane(), sent.matters(), sent.requesters());
+        let Sent { metadata, spec, status } = sent;
+        let SentMeta { labels, mut annotations, finalizers, .. } = metadata;
+        if let Some(annotations) = &mut annotations {
+            annotations.remove(LAST_APPLIED);
+        }
+        let meta = ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            generation: metadata.generation,
+            creation_timestamp: metadata.creation_timestamp,
+            deletion_timestamp: metadata.deletion_timestamp,
+            ..ObjectMeta::default()
+        };
+        let metadata = ObjectMeta { labels, annotations, finalizers, ..ObjectMeta::default() };
+        let packed = serde_json::to_vec(&Packed { metadata, spec, status })?.into_boxed_slice();
+        let readable = serde_json::from_slice::<K>(&packed).is_ok();
+        let requesters = requesters.map(Box::new);
+        Ok(Self { meta, lane, matters, readable, requesters, packed, kind: PhantomData })
+    }
+
+    /// The resource, without its managedFields.
     ///
     /// # Errors
     /// If it isn't one that its type allows.
     pub(super) fn unpack(&self) -> Result<K, InvalidObject> {
         let mut key: K = self.read()?;
         let meta = key.meta_mut();
-        let packed = std::mem::replace(meta, self.meta.clone());
-        let ObjectMeta { labels, annotations, finalizers, managed_fields, .. } = packed;
-        *meta = ObjectMeta { labels, annotations, finalizers, managed_fields, ..std::mem::take(meta) };
+        let ObjectMeta { labels, annotations, finalizers, .. } = std::mem::take(meta);
+        *meta = ObjectMeta { labels, annotations, finalizers, ..self.meta.clone() };
         Ok(key)
     }
 
-    /// Its status, if it has one.
-    ///
-    /// # Errors
-    /// If it isn't a resource that its type allows.
-    pub(super) fn status(&self) -> Result<Option<KeyStatus>, InvalidObject> {
-        self.read::<StatusAlone>().map(|packed| packed.status)
+    /// Who asks for the rotation that status doesn't tell of yet.
+    pub(super) fn requesters(&self) -> Requesters {
+        self.requesters.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Its status, if it can be read and has one.
+    pub(super) fn status(&self) -> Option<KeyStatus> {
+        self.readable.then(|| self.read::<StatusAlone>().ok()?.status).flatten()
     }
 
     /// Whether this text, which JSON writes as it is, stands anywhere in it.
     pub(super) fn holds(&self, text: &str) -> bool {
-        self.packed.as_ref().is_ok_and(|packed| memchr::memmem::find(packed, text.as_bytes()).is_some())
+        memchr::memmem::find(&self.packed, text.as_bytes()).is_some()
     }
 
-    fn read<T: for<'a> Deserialize<'a>>(&self) -> Result<T, InvalidObject> {
-        let invalid = |error| InvalidObject { error, metadata: self.meta.clone() };
-        let packed = self.packed.as_ref().map_err(|error| invalid(error.to_string()))?;
-        serde_json::from_slice(packed).map_err(|error| invalid(error.to_string()))
+    fn read<T: DeserializeOwned>(&self) -> Result<T, InvalidObject> {
+        serde_json::from_slice(&self.packed).map_err(|error| {
+            // Once more, without the error's place in what nobody else sees.
+            let value = serde_json::from_slice::<Value>(&self.packed);
+            let error = value.and_then(serde_json::from_value::<T>).err().unwrap_or(error).to_string();
+            InvalidObject { error, metadata: self.meta.clone() }
+        })
     }
-}
-
-/// Takes out what stands open: which object it is, its versions and its times. The rest of what is left in `meta` is what
-/// somebody reads.
-fn take_open(meta: &mut ObjectMeta) -> ObjectMeta {
-    let ObjectMeta {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        generation,
-        creation_timestamp,
-        deletion_timestamp,
-        labels,
-        annotations,
-        finalizers,
-        managed_fields,
-        ..
-    } = std::mem::take(meta);
-    *meta = ObjectMeta { labels, annotations, finalizers, managed_fields, ..ObjectMeta::default() };
-    ObjectMeta {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        generation,
-        creation_timestamp,
-        deletion_timestamp,
-        ..ObjectMeta::default()
-    }
-}
-
-/// Who has no value yet, or is to have none any more, goes before those whose value is replaced.
-fn lane<K: Key>(key: &K) -> Lane {
-    let none_yet = key.status().is_none_or(|status| status.token.is_none());
-    let none_more =
-        key.meta().deletion_timestamp.is_some() || key.parts().state == Some(DesiredState::Revoked);
-    if none_yet || none_more { Lane::Urgent } else { Lane::Ordinary }
-}
-
-/// What of a resource makes a pass worth while. Not its status: that is our own.
-fn matters(meta: &ObjectMeta) -> u64 {
-    let mut hash = DefaultHasher::new();
-    let rotate_now = meta.annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_NOW));
-    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some(), &meta.finalizers, rotate_now)
-        .hash(&mut hash);
-    hash.finish()
-}
-
-/// Whether a value is asked for that status doesn't tell of yet.
-fn is_asked<K: Key>(key: &K) -> bool {
-    let Some(status) = key.status() else { return true };
-    let generation = key.parts().rotation.and_then(|rotation| rotation.generation);
-    let at_once = key.meta().annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_NOW));
-    generation > status.observed_rotation_generation || at_once != status.observed_rotate_now.as_ref()
 }
 
 /// A Secret of ours, metadata only.
@@ -161,15 +190,35 @@ pub(super) struct CachedSecret {
     packed: Box<[u8]>,
 }
 
+/// A Secret as the API server sends it.
+#[derive(Deserialize)]
+struct SentSecret {
+    metadata: SentSecretMeta,
+}
+
+/// What of its metadata is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SentSecretMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
 impl CachedSecret {
-    fn pack(mut meta: ObjectMeta) -> Result<Self, serde_json::Error> {
-        let owner_references = meta.owner_references.take();
+    fn pack(sent: SentSecret) -> serde_json::Result<Self> {
+        let SentSecretMeta { name, namespace, uid, resource_version, mut annotations, owner_references } =
+            sent.metadata;
         let domain = format!("{GROUP}/");
-        let mut annotations = meta.annotations.take().unwrap_or_default();
         annotations.retain(|key, _| key.starts_with(&domain));
         let ours = ObjectMeta { owner_references, annotations: Some(annotations), ..ObjectMeta::default() };
         let packed = serde_json::to_vec(&ours)?.into_boxed_slice();
-        Ok(Self { meta: take_open(&mut meta), packed })
+        let meta = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+        Ok(Self { meta, packed })
     }
 
     /// What of its metadata is read here: which Secret it is, its version, whose it is, and our annotations.
@@ -182,14 +231,13 @@ impl CachedSecret {
 
 impl<'de, K: Key> Deserialize<'de> for CachedKey<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        DeserializeGuard::deserialize(deserializer).map(Self::pack)
+        Self::pack(Sent::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
 impl<'de> Deserialize<'de> for CachedSecret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let secret = PartialObjectMeta::<Secret>::deserialize(deserializer)?;
-        Self::pack(secret.metadata).map_err(serde::de::Error::custom)
+        Self::pack(SentSecret::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -277,7 +325,7 @@ mod tests {
                 "finalizers": ["keys.keeptrusts.com/cleanup"],
                 "labels": {"app": "checkout"},
                 "annotations": {LAST_APPLIED: "{}", "team": "shop"},
-                "managedFields": [{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {}}}],
+                "managedFields": [{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:rotation": {"f:generation": {}}}}}],
             },
             "spec": {"rotation": {"generation": generation}},
             "status": {"observedGeneration": 3, "observedRotationGeneration": observed},
@@ -299,15 +347,28 @@ mod tests {
         let cached = cached(resource(2, 2));
         let json = |key: &AccessKey| serde_json::to_value(key).unwrap();
         assert_eq!(json(&cached.unpack().unwrap()), json(&expected));
-        assert_eq!(cached.status().unwrap(), expected.status);
+        assert_eq!(cached.status(), expected.status);
         assert_eq!(cached.meta().name, expected.metadata.name);
     }
 
     #[test]
     fn who_asks_is_kept_until_it_was_acted_on() {
-        let managed = |cached: CachedKey<AccessKey>| cached.unpack().unwrap().metadata.managed_fields;
-        assert!(managed(cached(resource(2, 1))).is_some());
-        assert!(managed(cached(resource(2, 2))).is_none());
+        let asks = |generation, observed| cached(resource(generation, observed)).requesters().generation;
+        assert_eq!(asks(2, 1).as_deref(), Some("kubectl"));
+        assert_eq!(asks(2, 2), None);
+    }
+
+    #[test]
+    fn who_is_new_or_ends_goes_first() {
+        assert_eq!(cached(resource(2, 2)).lane, Lane::Urgent, "it has no token yet");
+        let mut minted = resource(2, 2);
+        minted["status"]["token"] = json!({"id": "tok_1"});
+        assert_eq!(cached(minted.clone()).lane, Lane::Ordinary);
+        let mut revoked = minted.clone();
+        revoked["spec"]["state"] = json!("Revoked");
+        assert_eq!(cached(revoked).lane, Lane::Urgent);
+        minted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(cached(minted).lane, Lane::Urgent);
     }
 
     #[test]
@@ -326,7 +387,7 @@ mod tests {
         let InvalidObject { error, metadata } = cached.unpack().unwrap_err();
         assert!(error.contains("weekly"), "{error}");
         assert_eq!(metadata.name.as_deref(), Some("checkout"));
-        assert!(cached.status().is_err());
+        assert!(!cached.readable && cached.status().is_none());
     }
 
     #[test]

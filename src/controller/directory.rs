@@ -87,14 +87,8 @@ trait Keys: Send + Sync {
 impl<K: Key> Keys for Store<CachedKey<K>> {
     fn glance(&self, look: &mut dyn FnMut(Glance<'_>)) {
         for key in self.state() {
-            let status = key.status();
-            let readable = status.is_ok();
-            look(Glance {
-                kind: K::KIND,
-                meta: key.meta(),
-                status: status.ok().flatten().as_ref(),
-                readable,
-            });
+            let (meta, status, readable) = (key.meta(), key.status(), key.readable);
+            look(Glance { kind: K::KIND, meta, status: status.as_ref(), readable });
         }
     }
 

@@ -72,8 +72,8 @@ pub(super) async fn look_at<K: Key>(driver: Arc<Driver<K>>, name: &Name, failed:
         object.filter(|object| !driver.keys.is_buried(object.meta().uid.as_deref().unwrap_or_default()));
     let Some(object) = object else { return End::Rest };
     let counted = context.metrics.passes.begin(K::KIND);
-    let cached = match object.unpack() {
-        Ok(key) => KeyObject::of(&key, &context.installation, None),
+    let cached = match KeyObject::read(&object, &context.installation, None) {
+        Ok(cached) => cached,
         Err(invalid) => {
             unreadable(context, &driver.keys, K::KIND, &invalid);
             counted.end(PassEnd::Unreadable);

@@ -186,8 +186,14 @@ mod tests {
     use super::*;
     use crate::lifecycle::memory::{Retry, Trouble};
     use crate::lifecycle::naming::Installation;
+    use crate::lifecycle::observed::Requesters;
     use crate::lifecycle::status::Reason;
     use crate::resources::{AccessKey, AccessKeySpec};
+
+    fn key() -> KeyObject {
+        let key = AccessKey::new("checkout", AccessKeySpec::default());
+        KeyObject::of(&key, Requesters::default(), &installation(), None)
+    }
 
     fn at(mono: u64, wall: i64) -> Now {
         Now { wall: Timestamp::from_second(wall).unwrap(), mono: Monotonic(Duration::from_secs(mono)) }
@@ -212,8 +218,7 @@ mod tests {
     fn a_wall_clock_that_is_set_and_not_one_that_goes_on_makes_all_look_again() {
         let settled = || Settled { version: "7".to_owned(), shown: 1 };
         let keys = Keys::default();
-        let object =
-            || KeyObject::of(&AccessKey::new("checkout", AccessKeySpec::default()), &installation(), None);
+        let object = || key();
         drop(keys.of(&object()));
         for (now, concerned) in [(at(10, 1_000), false), (at(400, 1_391), false), (at(500, 5_000), true)] {
             keys.settle("", settled(), Memory::default().remains());
@@ -225,10 +230,10 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_rests_forgets_nothing_and_one_that_is_worked_on_does_not_rest() {
         let keys = Keys::default();
-        let mut object =
-            KeyObject::of(&AccessKey::new("checkout", AccessKeySpec::default()), &installation(), None);
+        let mut object = key();
         object.view.rotate_now = Some("Monday".to_owned());
         let state = keys.of(&object);
+        state.lock().await.begin(object.clone(), None);
         state.lock().await.memory.made.insert("tok_1".to_owned());
         state.lock().await.memory.trouble = Some(Trouble {
             reason: Reason::ApiUnreachable,
@@ -244,12 +249,13 @@ mod tests {
         assert!(matches!(lock(&keys.known).get(""), Some(Known::Resting(_))));
         for (asked, trouble) in [("Monday", true), ("Tuesday", false)] {
             object.view.rotate_now = Some(asked.to_owned());
-            let state = keys.of(&object);
-            let mut state = state.lock().await;
-            state.begin(object.clone(), None);
-            assert!(state.memory.made.contains("tok_1"));
-            assert_eq!(state.memory.trouble.is_some(), trouble, "whoever asks once more is heard");
-            drop(state);
+            {
+                let state = keys.of(&object);
+                let mut state = state.lock().await;
+                state.begin(object.clone(), None);
+                assert!(state.memory.made.contains("tok_1"));
+                assert_eq!(state.memory.trouble.is_some(), trouble, "whoever asks once more is heard");
+            }
             keys.rest("", |_| true);
         }
     }
@@ -258,8 +264,7 @@ mod tests {
     fn a_list_is_news_to_who_is_at_work_and_to_whom_it_shows_another_thing() {
         let settled = |version: &str, shown| Settled { version: version.to_owned(), shown };
         let keys = Keys::default();
-        let object =
-            KeyObject::of(&AccessKey::new("checkout", AccessKeySpec::default()), &installation(), None);
+        let object = key();
         assert!(keys.is_concerned("", &settled("7", 1)), "nobody has looked yet");
         drop(keys.of(&object));
         keys.settle("", settled("7", 1), Memory::default().remains());

@@ -205,14 +205,16 @@ impl Queue {
 
     /// A list that was begun then is there, or failed: those who waited for it are due. Says which.
     pub(super) fn listed(&mut self, begun: Monotonic) -> Vec<Name> {
-        let serves = |(key, state): (&Name, &State)| match state {
+        let waited = |(key, state): (&Name, &State)| match state {
             State::Listed(lane, awaited) if *awaited <= begun => Some((key.clone(), *lane)),
             _ => None,
         };
-        let served: Vec<_> = self.keys.iter().filter_map(serves).collect();
+        let waiting: Vec<_> = self.keys.iter().filter_map(waited).collect();
         let now = Instant::now();
-        served.iter().for_each(|(key, lane)| self.queue(key.clone(), *lane, now));
-        served.into_iter().map(|(key, _)| key).collect()
+        for (key, lane) in &waiting {
+            self.queue(key.clone(), *lane, now);
+        }
+        waiting.into_iter().map(|(key, _)| key).collect()
     }
 
     /// How many wait for their turn.
@@ -284,7 +286,7 @@ mod tests {
         for key in ["a", "b"] {
             queue.due(&name(key), Lane::Ordinary);
             assert_eq!(begun(&mut queue), [key]);
-            queue.ended(name(key), End::Later(Duration::from_secs(60)));
+            queue.ended(name(key), End::Later(Duration::from_mins(1)));
         }
         queue.due(&name("a"), Lane::Ordinary);
         assert_eq!(begun(&mut queue), ["a"]);

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use kube::core::error_boundary::InvalidObject;
 
 use crate::lifecycle::desired::{self, Desired};
 use crate::lifecycle::naming::{Installation, Owner, Place, UidTag};
-use crate::lifecycle::observed::ResourceView;
+use crate::lifecycle::observed::{Requesters, ResourceView};
 use crate::lifecycle::time::Monotonic;
 use crate::resources::{
     AccessKey, DEFAULT_SECRET_KEY, FINALIZER, GatewayKey, Key, KeyKind, MAX_ROTATE_NOW, ROTATE_NOW,
 };
 
-use super::requesters::requesters;
+use super::cached::CachedKey;
 use super::secrets::Identity;
 
 /// As much of the annotation as counts. An empty one asks for nothing.
@@ -46,7 +47,12 @@ pub(super) struct KeyObject {
 
 impl KeyObject {
     /// Takes a resource apart.
-    pub(super) fn of<K: Key>(object: &K, installation: &Installation, asked: Option<Monotonic>) -> Self {
+    pub(super) fn of<K: Key>(
+        object: &K,
+        requesters: Requesters,
+        installation: &Installation,
+        asked: Option<Monotonic>,
+    ) -> Self {
         let name = object.name_any();
         let namespace = object.namespace().unwrap_or_default();
         let uid = object.uid().unwrap_or_default();
@@ -70,7 +76,7 @@ impl KeyObject {
                 deleting: object.meta().deletion_timestamp.is_some(),
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
                 desired: Desired::parse(&parts, &name),
-                requesters: requesters(object.meta()),
+                requesters,
                 rotate_now: object.annotations().get(ROTATE_NOW).and_then(|asked| rotate_now(asked)),
                 deletion_policy: parts.deletion_policy.unwrap_or_default(),
                 state: parts.state.unwrap_or_default(),
@@ -88,7 +94,19 @@ impl KeyObject {
         }
     }
 
-    /// Reads what the API server answered.
+    /// Reads what a cache holds, or what the API server answered.
+    ///
+    /// # Errors
+    /// If it isn't a resource that its type allows.
+    pub(super) fn read<K: Key>(
+        cached: &CachedKey<K>,
+        installation: &Installation,
+        asked: Option<Monotonic>,
+    ) -> Result<Self, InvalidObject> {
+        Ok(Self::of(&cached.unpack()?, cached.requesters(), installation, asked))
+    }
+
+    /// Reads the text of what the API server answered.
     ///
     /// # Errors
     /// If it isn't a resource of the kind.
@@ -97,13 +115,19 @@ impl KeyObject {
         text: &str,
         installation: &Installation,
         asked: Monotonic,
-    ) -> Result<Self, serde_json::Error> {
-        Ok(match kind {
-            KeyKind::Access => Self::of(&serde_json::from_str::<AccessKey>(text)?, installation, Some(asked)),
-            KeyKind::Gateway => {
-                Self::of(&serde_json::from_str::<GatewayKey>(text)?, installation, Some(asked))
-            }
-        })
+    ) -> Result<Self, String> {
+        fn read<K: Key>(
+            text: &str,
+            installation: &Installation,
+            asked: Monotonic,
+        ) -> Result<KeyObject, String> {
+            let sent: CachedKey<K> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            KeyObject::read(&sent, installation, Some(asked)).map_err(|invalid| invalid.error)
+        }
+        match kind {
+            KeyKind::Access => read::<AccessKey>(text, installation, asked),
+            KeyKind::Gateway => read::<GatewayKey>(text, installation, asked),
+        }
     }
 
     /// The spec, if it can be acted on.

@@ -712,11 +712,12 @@ impl World {
             self.retained.as_ref() == Some(id) && (self.reported || marked == Some(id))
         };
         let leaked: Vec<_> = living.iter().filter(|id| !named(id)).cloned().collect();
-        // While a rollout that can't end holds every place, a person must act; what finds no place is named then.
+        // While a rollout that can't end holds every place, a person must act; what finds no place is named after that.
         let mut conditions = self.resource.iter().flat_map(|resource| &resource.status.conditions);
         let full = conditions.any(|condition| condition.reason == Reason::SupersededFull.as_str());
         let rolls = self.resource.as_ref().is_some_and(|resource| resource.status.rollout.is_some());
-        if !leaked.is_empty() && !(full && rolls) {
+        let held_up = full && rolls;
+        if !leaked.is_empty() && !held_up {
             self.violate(format!("I1: {leaked:?} live and nobody names them"));
         }
         let now = self.now().wall;
