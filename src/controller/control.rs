@@ -157,8 +157,10 @@ impl<K: Key> Control<K> {
                 return;
             }
             watcher::Event::Delete(object) => {
+                let name = Name::of(object.meta());
                 self.driver.keys.forget(uid(object));
-                self.queue.forget(&Name::of(object.meta()));
+                self.queue.forget(&name);
+                self.failed.remove(&name);
             }
         }
         self.cache.apply_watcher_event(event);
