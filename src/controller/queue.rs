@@ -72,6 +72,8 @@ pub(super) struct Queue {
     running: [u16; 2],
     places: u16,
     waiting: usize,
+    /// When a list must have been begun that serves all who wait for one, or did.
+    awaited: Option<Monotonic>,
 }
 
 impl Queue {
@@ -85,6 +87,7 @@ impl Queue {
             running: [0; 2],
             places,
             waiting: 0,
+            awaited: None,
         }
     }
 
@@ -155,6 +158,7 @@ impl Queue {
                 self.keys.insert(key, State::Later(lane, timer));
             }
             (None, End::List(begun)) => {
+                self.awaited = self.awaited.max(Some(begun));
                 self.keys.insert(key, State::Listed(lane, begun));
             }
         }
@@ -189,13 +193,10 @@ impl Queue {
         Some(())
     }
 
-    /// When a list must have been begun that serves all who wait for one.
+    /// When a list must have been begun that serves all who wait for one. Those who wait no longer, because something happened
+    /// to them, count until the next list.
     pub(super) fn awaited(&self) -> Option<Monotonic> {
-        let begun = |state: &State| match state {
-            State::Listed(_, begun) => Some(*begun),
-            _ => None,
-        };
-        self.keys.values().filter_map(begun).max()
+        self.awaited
     }
 
     /// Whether the key waits for a list that was begun later than this.
@@ -214,6 +215,11 @@ impl Queue {
         for (key, lane) in &waiting {
             self.queue(key.clone(), *lane, now);
         }
+        let later = self.keys.values().filter_map(|state| match state {
+            State::Listed(_, awaited) => Some(*awaited),
+            _ => None,
+        });
+        self.awaited = later.max();
         waiting.into_iter().map(|(key, _)| key).collect()
     }
 
