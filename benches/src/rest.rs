@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
 use keeptrusts_harness::{Chart, Operator};
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::json;
 
 use crate::crowd::{Ask, Crowd};
@@ -103,6 +106,10 @@ async fn relist(stage: &Stage, chart: &Chart, operator: &Operator, keys: usize) 
     let mut trail = stage.trail().await?;
     usage::forget_peak(operator.pid())?;
     let before = usage::of(operator.pid())?;
+    // A watch whose last word is as late as the last write could go on where it was.
+    let later: ConfigMap = serde_json::from_value(json!({"metadata": {"generateName": "later-"}}))?;
+    let namespace = Api::namespaced(stage.client.clone(), "default");
+    namespace.create(&PostParams::default(), &later).await.context("writing something")?;
     stage.cluster.kill_api_server()?;
     stage.cluster.start_api_server().await?;
     let pages = keys.div_ceil(PAGE) + 2 * (keys / 2).div_ceil(PAGE);

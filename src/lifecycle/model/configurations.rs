@@ -283,7 +283,7 @@ configurations! {
         (RAISE, 3), (Kind::Lost, 2), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (Kind::Crash, 1)
     ];
     places_run_out_amidst_a_rollout: Configuration { strategy: RotationStrategy::Overlap, workload: true, ..CRAMPED },
-        4, 5, [(RAISE, 3), (Kind::Lost, 2), (STRATEGY, 1), (HANG, 1), (DELETE_SECRET, 1)];
+        3, 5, [(RAISE, 3), (Kind::Lost, 2), (STRATEGY, 1), (HANG, 1), (DELETE_SECRET, 1)];
     places_of_two_operators_run_out: Configuration { operators: 2, ..CRAMPED }, 2, 3, [
         (RAISE, 2), (Kind::Lost, 2), (DELETE_SECRET, 1), (Kind::Pause, 1)
     ];
