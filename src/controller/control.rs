@@ -128,33 +128,33 @@ impl<K: Key> Control<K> {
 
     /// What the watch tells.
     fn follow(&mut self, event: &watcher::Event<CachedKey<K>>) {
+        // Against what the cache holds before.
+        let news = match event {
+            watcher::Event::Apply(object) | watcher::Event::InitApply(object) => self.news(object),
+            _ => None,
+        };
+        self.cache.apply_watcher_event(event);
         match event {
             watcher::Event::Init => {
                 self.there.clear();
                 self.news.clear();
             }
-            watcher::Event::Apply(object) => {
-                let news = self.news(object);
-                self.cache.apply_watcher_event(event);
-                self.driver.rest(uid(object));
-                if let Some((name, lane)) = news {
-                    self.due(&name, lane);
-                }
-                return;
-            }
             watcher::Event::InitApply(object) => {
-                let news = self.news(object);
                 self.news.extend(news);
                 self.there.insert(uid(object).to_owned());
             }
             watcher::Event::InitDone => {
-                self.cache.apply_watcher_event(event);
                 // What went while nobody watched is told of by nothing else.
                 self.driver.keys.retain(&std::mem::take(&mut self.there));
                 for (name, lane) in std::mem::take(&mut self.news) {
                     self.due(&name, lane);
                 }
-                return;
+            }
+            watcher::Event::Apply(object) => {
+                self.driver.rest(uid(object));
+                if let Some((name, lane)) = news {
+                    self.due(&name, lane);
+                }
             }
             watcher::Event::Delete(object) => {
                 let name = Name::of(object.meta());
@@ -163,7 +163,6 @@ impl<K: Key> Control<K> {
                 self.failed.remove(&name);
             }
         }
-        self.cache.apply_watcher_event(event);
     }
 
     /// Takes note of a resource that the watch shows; says which it is, if a pass over it is worth while.

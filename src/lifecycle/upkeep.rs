@@ -81,11 +81,8 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
 /// No place is left among the superseded tokens, and a new value can't be asked for without one, though an operation is
 /// recorded whose outcome nobody knows: tokens whose grace is over go, or there would never be a place.
 pub(super) fn make_room(observed: &Observed, clauses: Clauses) -> Step {
-    let waits = match &observed.resource.desired {
-        Ok(desired) => advance(observed, desired),
-        Err(_) => Ok(None),
-    };
-    let waits = match waits {
+    let desired = observed.resource.desired.as_ref();
+    let waits = match desired.map_or(Ok(None), |desired| advance(observed, desired)) {
         Ok(waits) => waits,
         Err(step) => return step,
     };
