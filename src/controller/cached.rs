@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::lifecycle::observed::Requesters;
 use crate::resources::{DesiredState, GROUP, Key, KeyStatus, ROTATE_NOW};
 
+use super::packed::Packed;
 use super::queue::Lane;
 use super::requesters::{FieldOwner, requesters};
 
@@ -37,8 +38,8 @@ pub(super) struct CachedKey<K> {
     pub(super) readable: bool,
     /// Who asks for the rotation that status doesn't tell of yet.
     requesters: Option<Box<Requesters>>,
-    /// All but `meta`, as JSON.
-    packed: Box<[u8]>,
+    /// All but `meta`.
+    packed: Packed,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -72,7 +73,7 @@ struct SentMeta {
 
 /// What is packed of a resource.
 #[derive(Serialize)]
-struct Packed {
+struct Body {
     metadata: ObjectMeta,
     #[serde(skip_serializing_if = "Value::is_null")]
     spec: Value,
@@ -139,8 +140,9 @@ impl<K: Key> CachedKey<K> {
             ..ObjectMeta::default()
         };
         let metadata = ObjectMeta { labels, annotations, finalizers, ..ObjectMeta::default() };
-        let packed = serde_json::to_vec(&Packed { metadata, spec, status })?.into_boxed_slice();
-        let readable = serde_json::from_slice::<K>(&packed).is_ok();
+        let json = serde_json::to_vec(&Body { metadata, spec, status })?;
+        let readable = serde_json::from_slice::<K>(&json).is_ok();
+        let packed = Packed::of_json(&json);
         let requesters = requesters.map(Box::new);
         Ok(Self { meta, lane, matters, readable, requesters, packed, kind: PhantomData })
     }
@@ -169,13 +171,13 @@ impl<K: Key> CachedKey<K> {
 
     /// Whether this text, which JSON writes as it is, stands anywhere in it.
     pub(super) fn holds(&self, text: &str) -> bool {
-        memchr::memmem::find(&self.packed, text.as_bytes()).is_some()
+        self.packed.json().is_ok_and(|json| memchr::memmem::find(&json, text.as_bytes()).is_some())
     }
 
     fn read<T: DeserializeOwned>(&self) -> Result<T, InvalidObject> {
-        serde_json::from_slice(&self.packed).map_err(|error| {
+        self.packed.read().map_err(|error| {
             // Once more, without the error's place in what nobody else sees.
-            let value = serde_json::from_slice::<Value>(&self.packed);
+            let value = self.packed.read::<Value>();
             let error = value.and_then(serde_json::from_value::<T>).err().unwrap_or(error).to_string();
             InvalidObject { error, metadata: self.meta.clone() }
         })
@@ -186,8 +188,8 @@ impl<K: Key> CachedKey<K> {
 #[derive(Clone)]
 pub(super) struct CachedSecret {
     meta: ObjectMeta,
-    /// What else of its metadata is ours, as JSON.
-    packed: Box<[u8]>,
+    /// What else of its metadata is ours.
+    packed: Packed,
 }
 
 /// A Secret as the API server sends it.
@@ -216,14 +218,14 @@ impl CachedSecret {
         let domain = format!("{GROUP}/");
         annotations.retain(|key, _| key.starts_with(&domain));
         let ours = ObjectMeta { owner_references, annotations: Some(annotations), ..ObjectMeta::default() };
-        let packed = serde_json::to_vec(&ours)?.into_boxed_slice();
+        let packed = Packed::of(&ours)?;
         let meta = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
         Ok(Self { meta, packed })
     }
 
     /// What of its metadata is read here: which Secret it is, its version, whose it is, and our annotations.
     pub(super) fn metadata(&self) -> ObjectMeta {
-        let ours: ObjectMeta = serde_json::from_slice(&self.packed).unwrap_or_default();
+        let ours: ObjectMeta = self.packed.read().unwrap_or_default();
         let ObjectMeta { owner_references, annotations, .. } = ours;
         ObjectMeta { owner_references, annotations, ..self.meta.clone() }
     }

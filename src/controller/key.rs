@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBuilder};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::lifecycle::desired::Desired;
@@ -23,16 +24,19 @@ use super::secrets::{self, Identity};
 /// How long a cache may lack a Secret that this process has just written before the Secret is looked at again.
 const CACHE_LAG: Duration = Duration::from_secs(10);
 
-/// The waits between attempts at something that keeps failing: one second, doubled to five minutes, with jitter, so
-/// that keys which failed together don't try again together.
-fn waits() -> ExponentialBackoff {
-    ExponentialBuilder::new()
+/// The longest wait between attempts at something that keeps failing.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// How long to wait after so many failures in a row before the next attempt: one second, doubled to five minutes, with
+/// jitter, so that keys which failed together don't try again together.
+fn wait_after(failures: usize) -> Duration {
+    let waits = ExponentialBuilder::new()
         .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_mins(5))
+        .with_max_delay(LONGEST_WAIT)
         .with_factor(2.0)
         .with_jitter()
-        .without_max_times()
-        .build()
+        .without_max_times();
+    waits.build().nth(failures).unwrap_or(LONGEST_WAIT)
 }
 
 /// The Secret as it was last seen. No `Debug`: that of a Secret shows its data.
@@ -86,16 +90,18 @@ pub(super) struct KeyState {
     pub(super) recorded: Option<Desired>,
     /// What is remembered for metrics alone.
     pub(super) moments: Moments,
-    waits: ExponentialBackoff,
+    /// Failed attempts in a row.
+    failures: usize,
     listing: Option<Monotonic>,
 }
 
 /// What is kept of a key while nobody works on it and the caches hold the rest.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Resting {
     memory: Memory,
     workloads: Option<Workloads>,
     moments: Moments,
-    waits: ExponentialBackoff,
+    failures: usize,
     listing: Option<Monotonic>,
     rotate_now: Option<String>,
 }
@@ -104,14 +110,14 @@ impl Resting {
     /// A key of which this is known and nothing else.
     pub(super) fn knowing(memory: Memory) -> Self {
         let moments = Moments::default();
-        Self { memory, workloads: None, moments, waits: waits(), listing: None, rotate_now: None }
+        Self { memory, workloads: None, moments, failures: 0, listing: None, rotate_now: None }
     }
 }
 
 impl KeyState {
     /// Work on a key begins, whose resource is this.
     pub(super) fn resume(mut object: KeyObject, resting: Resting) -> Self {
-        let Resting { memory, workloads, moments, waits, listing, rotate_now } = resting;
+        let Resting { memory, workloads, moments, failures, listing, rotate_now } = resting;
         object.view.rotate_now = rotate_now;
         Self {
             memory,
@@ -122,7 +128,7 @@ impl KeyState {
             workloads,
             recorded: None,
             moments,
-            waits,
+            failures,
             listing,
         }
     }
@@ -133,7 +139,7 @@ impl KeyState {
             memory: std::mem::take(&mut self.memory),
             workloads: self.workloads.take(),
             moments: std::mem::take(&mut self.moments),
-            waits: std::mem::replace(&mut self.waits, waits()),
+            failures: self.failures,
             listing: self.listing,
             rotate_now: self.object.view.rotate_now.take(),
         }
@@ -260,13 +266,14 @@ impl KeyState {
 
     /// How long to wait before the next attempt.
     pub(super) fn next_wait(&mut self) -> Duration {
-        let wait = self.waits.next().unwrap_or(Duration::from_mins(5));
+        let wait = wait_after(self.failures);
+        self.failures = self.failures.saturating_add(1);
         schedule::patience(&self.object.view.status, clock::now().wall).map_or(wait, |most| wait.min(most))
     }
 
     /// Something worked: the next failure is a first one.
     pub(super) fn succeeded(&mut self) {
-        self.waits = waits();
+        self.failures = 0;
     }
 
     /// Whether this process carries out an operation.

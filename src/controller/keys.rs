@@ -11,6 +11,7 @@ use crate::lifecycle::time::{Monotonic, Now};
 use crate::resources::KeyStatus;
 
 use super::key::{KeyState, Resting};
+use super::packed::Packed;
 use super::resource::KeyObject;
 
 /// What this process knows of a key.
@@ -18,7 +19,7 @@ enum Known {
     /// Whoever holds the lock is the only one that acts on the key.
     Active(Arc<tokio::sync::Mutex<KeyState>>),
     /// Nobody works on it, and the caches hold the rest.
-    Resting(Box<Resting>),
+    Resting(Packed),
     /// It waits for something to happen, and takes little room.
     Settled {
         upon: Settled,
@@ -72,7 +73,10 @@ impl Keys {
                 known.insert(object.identity.uid.clone(), Known::Active(Arc::clone(&state)));
                 return state;
             }
-            Some(Known::Resting(resting)) => *resting,
+            // It was packed from the like; nothing is lost by beginning anew that isn't lost by a restart.
+            Some(Known::Resting(packed)) => {
+                packed.read().unwrap_or_else(|_| Resting::knowing(Memory::default()))
+            }
             Some(Known::Settled { upon, remains, .. }) if upon.version == object.view.version => {
                 Resting::knowing(Memory::recall(remains, &object.view.status))
             }
@@ -96,8 +100,9 @@ impl Keys {
             && let Some(state) = Arc::get_mut(state).map(tokio::sync::Mutex::get_mut)
             && state.is_idle()
             && are_cached(state)
+            && let Ok(packed) = Packed::of(&state.rest())
         {
-            *key = Known::Resting(Box::new(state.rest()));
+            *key = Known::Resting(packed);
         }
     }
 
@@ -179,12 +184,13 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::Duration;
 
     use jiff::Timestamp;
 
     use super::*;
-    use crate::lifecycle::memory::{Retry, Trouble};
+    use crate::lifecycle::memory::{Life, Proof, ProofOf, Repairs, Retry, Suspicion, TokenSeen, Trouble};
     use crate::lifecycle::naming::Installation;
     use crate::lifecycle::observed::Requesters;
     use crate::lifecycle::status::Reason;
@@ -258,6 +264,46 @@ mod tests {
             }
             keys.rest("", |_| true);
         }
+    }
+
+    #[test]
+    fn what_a_key_rests_with_comes_back_whole() {
+        let at = Monotonic(Duration::new(7, 250_000_001));
+        let ids = || BTreeSet::from(["tok_1".to_owned(), "tok_2".to_owned()]);
+        let times = || BTreeMap::from([("tok_1".to_owned(), at)]);
+        let suspicion = Suspicion::Altered {
+            prefix: Some("kt_live_a".to_owned()),
+            rotated_at: Some("2026-01-01T00:00:00.5Z".parse().unwrap()),
+        };
+        let of = ProofOf { id: "tok_1".to_owned(), operation: "o".to_owned(), suspicion: Some(suspicion) };
+        let memory = Memory {
+            flight: None,
+            preflight: None,
+            operation_seen: Some(("o".to_owned(), at)),
+            harmless: Some("o".to_owned()),
+            superseded_seen: times(),
+            graces_seen: BTreeMap::from([("tok_1".to_owned(), (Timestamp::UNIX_EPOCH, at))]),
+            superseded_left: Some(at),
+            token_seen: Some(TokenSeen { id: "tok_1".to_owned(), operation: "o".to_owned(), at }),
+            ending_seen: Some(at),
+            landed: Some(at),
+            claimed: Some(at),
+            seen_version: Some("12".to_owned()),
+            made: ids(),
+            revoked: ids(),
+            absent_since: times(),
+            shown: ids(),
+            proof: Some(Proof { of, life: Life::Unknown, at }),
+            trouble: Some(Trouble {
+                reason: Reason::Throttled,
+                message: "slow down".to_owned(),
+                retry: Retry::AtOrCredentialAfter(at, 3),
+            }),
+            repairs: Repairs::default(),
+        };
+        let packed = Packed::of(&Resting::knowing(memory.clone())).unwrap();
+        let back = KeyState::resume(key(), packed.read().unwrap()).memory;
+        assert_eq!(format!("{back:?}"), format!("{memory:?}"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod keys;
 pub(crate) mod kubernetes;
 mod notes;
 mod orphans;
+mod packed;
 mod queue;
 mod requesters;
 mod resource;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::resources::{KeyStatus, Operation};
 
@@ -13,12 +14,14 @@ use super::status::{self, Reason};
 use super::time::{Monotonic, Now};
 use super::token::TokenFacts;
 
-/// What this process knows of a key.
-#[derive(Clone, Debug, Default)]
+/// What this process knows of a key. It is serialised to take little room between two passes, and is never stored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     /// The operation that this process carries out.
+    #[serde(skip)]
     pub flight: Option<Flight>,
     /// What the dry run of this pass told.
+    #[serde(skip)]
     pub preflight: Option<Captured>,
     /// The operation that stands in status, and when this process first saw it there.
     pub operation_seen: Option<(String, Monotonic)>,
@@ -68,7 +71,7 @@ pub struct Remains {
 }
 
 /// The first sight of a token, as one operation brought it: a rotation in place keeps the id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenSeen {
     /// Its id.
     pub id: String,
@@ -87,7 +90,7 @@ impl TokenSeen {
 }
 
 /// What was proved about the value in the Secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     /// What was tried, and why.
     pub of: ProofOf,
@@ -98,7 +101,7 @@ pub struct Proof {
 }
 
 /// Which value is tried, and what gave rise to it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProofOf {
     /// The token that the Secret names.
     pub id: String,
@@ -109,7 +112,7 @@ pub struct ProofOf {
 }
 
 /// Why a token isn't believed to live with the value that was committed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Suspicion {
     /// It is listed as revoked or expired.
     Dead,
@@ -125,7 +128,7 @@ pub enum Suspicion {
 }
 
 /// Whether a value is accepted by the token API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Life {
     /// It is.
     Alive,
@@ -187,7 +190,7 @@ pub struct Rendered {
 }
 
 /// Why the last attempt failed, and when another one is due.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// The reason to show.
     pub reason: Reason,
@@ -198,7 +201,7 @@ pub struct Trouble {
 }
 
 /// When another attempt is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retry {
     /// At this time.
     At(Monotonic),
@@ -209,7 +212,7 @@ pub enum Retry {
 }
 
 /// Repairs of the Secret: something that deletes it again and again must not mint without bound (review, \[11\]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repairs {
     count: u32,
     not_before: Option<Monotonic>,

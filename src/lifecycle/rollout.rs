@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::resources::{KeyStatus, RolloutTimeoutPolicy, Superseded, WorkloadRef};
 
 use super::desired::{Desired, Restarts};
@@ -22,7 +24,7 @@ const LOOK_AT_STUCK: Duration = Duration::from_mins(1);
 const TOGETHER: Duration = Duration::from_secs(2);
 
 /// The workloads as they were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workloads {
     /// When.
     pub at: Monotonic,
@@ -31,7 +33,7 @@ pub struct Workloads {
 }
 
 /// Why it isn't known which workloads use the Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unknown {
     /// The process has just begun to look for them.
     NotYet,
@@ -40,7 +42,7 @@ pub enum Unknown {
 }
 
 /// A workload as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     /// Which.
     pub reference: WorkloadRef,
@@ -51,7 +53,7 @@ pub struct Workload {
 }
 
 /// What keeps a workload from running on its template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hindrance {
     /// It is under way; in words, how far.
     UnderWay(String),

@@ -7,6 +7,7 @@ use crate::resources::{
     HistoryEntry, HistoryEvent, KeyStatus, LastRotation, MAX_HISTORY, Operation, OperationKind,
     OperationReason, RolloutStatus, RotationStrategy, SecretStatus, Superseded, TokenStatus,
 };
+use serde::{Deserialize, Serialize};
 
 use super::observed::Observed;
 use super::rollout;
@@ -25,7 +26,7 @@ const MAX_MESSAGE: usize = 1_024;
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident: $meaning:literal, $cure:literal;)*) => {
         /// Why `Ready` is what it is: a closed list.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $(#[doc = $meaning] $name,)*
         }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use serde::{Deserialize, Serialize};
 
 use super::labels::{KINDS, OfKind};
 use crate::lifecycle::status::is_ready;
@@ -197,7 +198,7 @@ impl KeyMetrics {
 }
 
 /// What this process remembers of a key to tell how long something took.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Moments {
     /// A raised generation and when it was first seen.
     raised: Option<(i64, Monotonic)>,
