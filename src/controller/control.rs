@@ -67,39 +67,45 @@ impl<K: Key> Control<K> {
         }
     }
 
-    /// Runs until the context's `stop`; then waits for the passes under way. `synced` is told when the cache is filled.
+    /// Runs until the context's `stop`; then waits for the passes under way. None begins before `secrets_filled` has ended with
+    /// true: without the Secrets at hand, every key would look for its own. `synced` is told when both caches are filled.
     pub(super) async fn run(
         mut self,
         watch: impl Stream<Item = watcher::Result<watcher::Event<CachedKey<K>>>>,
         events: impl Stream<Item = Event>,
+        secrets_filled: impl Future<Output = bool>,
         synced: impl FnOnce(),
     ) {
         let stop = self.driver.context.stop.clone();
         let mut stopped = std::pin::pin!(stop.cancelled());
         let (mut watch, mut events) = (std::pin::pin!(watch), std::pin::pin!(events));
-        let mut synced = Some(synced);
+        let mut secrets_filled = std::pin::pin!(secrets_filled.fuse());
+        let (mut ready, mut filled, mut synced) = (false, false, Some(synced));
         loop {
             tokio::select! {
                 () = &mut stopped => break,
                 Some(event) = watch.next() => match event {
                     Ok(event) => {
-                        let filled = matches!(event, watcher::Event::InitDone);
+                        filled |= matches!(event, watcher::Event::InitDone);
                         self.follow(&event);
-                        if let Some(synced) = synced.take_if(|_| filled) {
-                            synced();
-                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
                     }
                 },
+                filled = &mut secrets_filled => ready = filled,
                 Some(event) = events.next() => self.notice(event),
                 Some((name, end)) = self.running.next() => self.queue.ended(name, end),
                 Some(()) = self.queue.elapse() => (),
                 Some(answer) = OptionFuture::from(self.asked.as_mut()) => self.answered(answer),
             }
+            if let Some(synced) = synced.take_if(|_| ready && filled) {
+                synced();
+            }
             self.ask();
-            self.begin();
+            if ready {
+                self.begin();
+            }
             self.metrics.has(self.queue.waiting());
         }
         drop(self.metrics);

@@ -19,6 +19,7 @@ mod queue;
 mod requesters;
 mod resource;
 mod scrape;
+mod secret_cache;
 pub mod secrets;
 mod starting;
 mod trouble;

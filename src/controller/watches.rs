@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, future, stream};
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt as _, Stream, StreamExt as _, future, stream};
 use kube::api::Api;
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -23,8 +24,8 @@ use super::context::Context;
 use super::control::{Control, Event};
 use super::driver::Driver;
 use super::keys::Keys;
-use super::queue::Name;
-use super::secrets::{self, UID_LABEL};
+use super::secret_cache::{Owner, SecretCache};
+use super::secrets::UID_LABEL;
 
 /// How many Secret events may wait for a slow controller; what is lost on top is made good by the next list.
 const SECRET_EVENTS: usize = 4_096;
@@ -42,22 +43,19 @@ pub(super) async fn run(
     synced: impl Fn(),
 ) {
     let secrets: Api<CachedSecret> = api(&client, namespace.as_deref());
-    let (store, writer) = reflector::store();
+    let cache = SecretCache::default();
+    let store = cache.store();
     let (events, _) = broadcast::channel(SECRET_EVENTS);
     let (access, gateway) = (events.subscribe(), events.subscribe());
-    let watching = watch_secrets(secrets, writer, events, context.stop.clone());
-    let controllers = async {
-        // Without the Secrets at hand, every key would look for its own.
-        if store.wait_until_ready().await.is_err() {
-            return;
-        }
-        context.directory.add_secrets(store.clone());
-        let (namespace, of) = (namespace.as_deref(), |events| Secrets { store: store.clone(), events });
-        let access = control::<AccessKey>(&client, namespace, &context, concurrency, of(access), &synced);
-        let gateway = control::<GatewayKey>(&client, namespace, &context, concurrency, of(gateway), &synced);
-        future::join(access, gateway).await;
-    };
-    future::join(watching, controllers).await;
+    let watching = watch_secrets(secrets, cache, events, context.stop.clone());
+    context.directory.add_secrets(store.clone());
+    let filled = store.clone();
+    let filled = async move { filled.wait_until_ready().await.is_ok() }.boxed().shared();
+    let (namespace, of) =
+        (namespace.as_deref(), |events| Secrets { store: store.clone(), filled: filled.clone(), events });
+    let access = control::<AccessKey>(&client, namespace, &context, concurrency, of(access), &synced);
+    let gateway = control::<GatewayKey>(&client, namespace, &context, concurrency, of(gateway), &synced);
+    future::join3(watching, access, gateway).await;
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -73,17 +71,17 @@ where
 /// Keeps the metadata of our Secrets, and passes on what happens to them.
 async fn watch_secrets(
     secrets: Api<CachedSecret>,
-    writer: reflector::store::Writer<CachedSecret>,
-    events: broadcast::Sender<Arc<CachedSecret>>,
+    mut cache: SecretCache,
+    events: broadcast::Sender<Owner>,
     stop: CancellationToken,
 ) {
     let ours = watcher::Config::default().labels(UID_LABEL);
-    let stream = watcher(secrets, ours).default_backoff().reflect(writer).touched_objects();
+    let stream = watcher(secrets, ours).default_backoff();
     let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
-    while let Some(secret) = stream.next().await {
-        match secret {
-            // Nobody listens before the controllers run, and then the first pass looks at the cache.
-            Ok(secret) => drop(events.send(Arc::new(secret))),
+    while let Some(event) = stream.next().await {
+        match event {
+            // Those who listen outlive this.
+            Ok(event) => cache.follow(&event).into_iter().for_each(|owner| drop(events.send(owner))),
             Err(error) => tracing::warn!(%error, "the watch of Secrets failed; it is begun again"),
         }
     }
@@ -92,7 +90,9 @@ async fn watch_secrets(
 /// Our Secrets, and what happens to them.
 struct Secrets {
     store: Store<CachedSecret>,
-    events: broadcast::Receiver<Arc<CachedSecret>>,
+    /// Ends once they are all there; false if they never will be.
+    filled: Shared<BoxFuture<'static, bool>>,
+    events: broadcast::Receiver<Owner>,
 }
 
 /// What has passes made over the keys of one kind.
@@ -119,9 +119,9 @@ fn control<K: Key>(
         None => config,
     };
     let watch = watcher(keys, config).default_backoff();
-    let touched = BroadcastStream::new(secrets.events).filter_map(|secret| {
-        future::ready(match secret {
-            Ok(secret) => owner::<K>(&secret).map(Event::Touched),
+    let touched = BroadcastStream::new(secrets.events).filter_map(|owner| {
+        future::ready(match owner {
+            Ok(Owner { kind, name }) => (kind == K::KIND.kind()).then_some(Event::Touched(name)),
             Err(_) => Some(Event::Missed),
         })
     });
@@ -130,7 +130,7 @@ fn control<K: Key>(
         .filter_map(|held| future::ready(held.then_some(Event::All)));
     let listed = new_lists(context, K::KIND).map(Event::Listed);
     let events = stream::select(stream::select(touched, listed), stream::select(credential, leads));
-    Control::new(Arc::new(driver), writer, concurrency).run(watch, events, synced)
+    Control::new(Arc::new(driver), writer, concurrency).run(watch, events, secrets.filled, synced)
 }
 
 /// Every new list of the kind's tokens.
@@ -148,11 +148,4 @@ fn new_lists(
         last = begun(&newest);
         future::ready(newest.filter(|_| new))
     })
-}
-
-/// The resource of the kind that a Secret says it belongs to.
-fn owner<K: Key>(secret: &CachedSecret) -> Option<Name> {
-    let meta = secret.metadata();
-    let (kind, name) = secrets::owner_of(&meta)?;
-    (kind == K::KIND.kind()).then(|| Name { name: name.to_owned(), ..Name::of(&meta) })
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use keeptrusts_emulator::TokenType;
+use keeptrusts_harness::proxy::{kubernetes_status, steps, tokens};
 use keeptrusts_harness::suite::Context;
-use keeptrusts_harness::{eventually, stays};
+use keeptrusts_harness::{Match, Rule, eventually, stays};
 use keeptrusts_operator::resources::{AccessKey, GatewayKey, Key};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -193,6 +194,34 @@ async fn repaired<K: Key>(world: &World, name: &str, secret: &str) -> Result<()>
     world.at_rest::<K>(name).await?;
     assert!(!world.emulator.is_alive(&old), "its grace is over");
     assert!(world.emulator.is_alive(&new));
+    Ok(())
+}
+
+/// A watch that can't go on where it was is begun anew by a list, which tells nothing of what went in between. Nothing else does
+/// either: the lists of tokens show the key as it was, and it doesn't look at them any more.
+pub(crate) async fn a_secret_that_went_while_nobody_watched_is_repaired(cx: Context) -> Result<()> {
+    let mut world = World::start(cx).await?;
+    world.create::<AccessKey>(KEY, spec()).await?;
+    let value = world.one_living::<AccessKey>(KEY, SECRET, 1).await?;
+    world.at_rest::<AccessKey>(KEY).await?;
+    let watch = || Rule::on(steps::watch().and(Match::path_ends_with("/secrets")));
+    // The next process lists the Secrets, and what it is told after that is that it comes too late.
+    let first = world.kubernetes.add(watch().hold_before());
+    let status = kubernetes_status(410, "Expired", "too old resource version");
+    let second = world.kubernetes.add(watch().answer(200, json!({"type": "ERROR", "object": status})));
+    world.restart().await?;
+    first.reached(SOON).await?;
+    let listed = world.tokens.count(&tokens::list());
+    eventually(SOON, "the key has looked at later lists", async || {
+        ensure!(world.tokens.count(&tokens::list()) >= listed + 6);
+        Ok(())
+    })
+    .await?;
+    world.secrets().delete(SECRET, &DeleteParams::default()).await?;
+    first.discard();
+    second.finished(SOON).await?;
+    eventually(SOON, "the Secret is there again", async || world.value(SECRET).await).await?;
+    assert_ne!(world.settles::<AccessKey>(KEY, SECRET, 2).await?, value);
     Ok(())
 }
 

@@ -56,6 +56,7 @@ fn main() -> ExitCode {
             life::so_is_that_of_a_gateway_key,
             life::a_label_that_was_stripped_is_put_back,
             life::a_deleted_secret_is_repaired_while_the_old_value_lives_on,
+            life::a_secret_that_went_while_nobody_watched_is_repaired,
             life::an_edited_secret_is_repaired,
             life::so_is_a_gateway_keys_edited_secret,
             life::a_token_is_renewed_before_it_expires,
