@@ -78,7 +78,8 @@ fn run(arguments: RunArguments) -> anyhow::Result<()> {
                 stop.cancel();
             }
         });
-        controller::run(arguments, stop).await
+        // On one of the threads that work: most of what it begins is carried on there, without waking another.
+        tokio::spawn(controller::run(arguments, stop)).await.context("the operator ended before its time")?
     });
     traces.stop();
     ended

@@ -12,9 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::Resource;
 use kube::api::PartialObjectMeta;
 use kube::core::error_boundary::InvalidObject;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::lifecycle::observed::Requesters;
 use crate::resources::{DesiredState, GROUP, Key, KeyStatus, ROTATE_NOW};
@@ -47,10 +48,8 @@ pub(super) struct CachedKey<K> {
 #[derive(Deserialize)]
 struct Sent {
     metadata: SentMeta,
-    #[serde(default)]
-    spec: Value,
-    #[serde(default)]
-    status: Value,
+    spec: Option<Box<RawValue>>,
+    status: Option<Box<RawValue>>,
 }
 
 /// What of its metadata is read.
@@ -75,10 +74,37 @@ struct SentMeta {
 #[derive(Serialize)]
 struct Body {
     metadata: ObjectMeta,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    spec: Value,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    status: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Box<RawValue>>,
+}
+
+/// What of a spec is looked at before it is packed. All of it is missing where the spec isn't one that its type allows.
+#[derive(Default, Deserialize)]
+struct SpecGlance {
+    state: Option<DesiredState>,
+    #[serde(default)]
+    rotation: RotationGlance,
+}
+
+#[derive(Default, Deserialize)]
+struct RotationGlance {
+    generation: Option<i64>,
+}
+
+/// The same of a status.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusGlance {
+    token: Option<IgnoredAny>,
+    observed_rotation_generation: Option<i64>,
+    observed_rotate_now: Option<String>,
+}
+
+/// A glance at what was sent.
+fn glance<T: Default + DeserializeOwned>(sent: Option<&RawValue>) -> T {
+    sent.and_then(|sent| serde_json::from_str(sent.get()).ok()).unwrap_or_default()
 }
 
 /// The status of a packed resource.
@@ -89,11 +115,9 @@ struct StatusAlone {
 
 impl Sent {
     /// Who has no value yet, or is to have none any more, goes before those whose value is replaced.
-    fn lane(&self) -> Lane {
-        let none_yet = self.status.get("token").is_none();
-        let revoked =
-            || serde_json::from_value(self.spec["state"].clone()).ok() == Some(DesiredState::Revoked);
-        if none_yet || self.metadata.deletion_timestamp.is_some() || revoked() {
+    fn lane(&self, spec: &SpecGlance, status: &StatusGlance) -> Lane {
+        let revoked = spec.state == Some(DesiredState::Revoked);
+        if status.token.is_none() || self.metadata.deletion_timestamp.is_some() || revoked {
             Lane::Urgent
         } else {
             Lane::Ordinary
@@ -113,17 +137,18 @@ impl Sent {
     }
 
     /// Who asks for a value that status doesn't tell of yet.
-    fn requesters(&self) -> Option<Requesters> {
-        let generation = self.spec["rotation"]["generation"].as_i64();
-        let is_asked = generation > self.status["observedRotationGeneration"].as_i64()
-            || self.rotate_now() != self.status["observedRotateNow"].as_str();
+    fn requesters(&self, spec: &SpecGlance, status: &StatusGlance) -> Option<Requesters> {
+        let is_asked = spec.rotation.generation > status.observed_rotation_generation
+            || self.rotate_now() != status.observed_rotate_now.as_deref();
         is_asked.then(|| requesters(&self.metadata.managed_fields))
     }
 }
 
 impl<K: Key> CachedKey<K> {
     fn pack(sent: Sent) -> serde_json::Result<Self> {
-        let (lane, matters, requesters) = (sent.lane(), sent.matters(), sent.requesters());
+        let (asked, told) = (glance(sent.spec.as_deref()), glance(sent.status.as_deref()));
+        let (lane, matters, requesters) =
+            (sent.lane(&asked, &told), sent.matters(), sent.requesters(&asked, &told));
         let Sent { metadata, spec, status } = sent;
         let SentMeta { labels, mut annotations, finalizers, .. } = metadata;
         if let Some(annotations) = &mut annotations {

@@ -21,7 +21,11 @@ pub(super) async fn cluster_uid(client: &Client, stop: &CancellationToken) -> Op
         .with_max_delay(Duration::from_secs(30))
         .with_jitter()
         .without_max_times();
-    let uid = (|| kubernetes::cluster_uid(client))
+    let ask = || {
+        let client = client.clone();
+        async move { kubernetes::cluster_uid(&client).await }
+    };
+    let uid = ask
         .retry(waits)
         .notify(|error, wait| tracing::warn!(%error, "can't read the namespace kube-system; trying again in {wait:?}"));
     stop.run_until_cancelled(uid).await?.ok()
