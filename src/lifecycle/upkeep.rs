@@ -536,8 +536,8 @@ fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso) -> Option
     }
     let is_due =
         |entry: &&Superseded| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono);
-    let mut due = status.superseded.iter().filter(is_due).map(|entry| &entry.id).peekable();
-    due.peek()?;
+    let due: Vec<&String> = status.superseded.iter().filter(is_due).map(|entry| &entry.id).collect();
+    due.first()?;
     if let Some(step) = held_off(observed, clauses) {
         return Some(step);
     }
@@ -549,7 +549,11 @@ fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso) -> Option
             Err(step) => return step,
         },
     };
-    let id = due.find(|id| secret.is_none_or(|secret| secret.record.token.id.as_str() != id.as_str()))?;
+    let named = |id: &str| secret.is_some_and(|secret| secret.record.token.id.as_str() == id);
+    let mut revocable = due.into_iter().filter(|id| !named(id)).peekable();
+    let first = *revocable.peek()?;
+    // One that has yet to be looked for doesn't hold up those that have been found.
+    let id = revocable.find(|id| observed.verified(id)).unwrap_or(first);
     if let Some(fence) = secret.and_then(|secret| fence(secret, id)).filter(|_| clauses.fences) {
         return Some(if observed.verified(id) { fence } else { look_for(observed, id) });
     }

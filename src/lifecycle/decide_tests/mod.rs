@@ -489,6 +489,16 @@ fn a_superseded_id_that_is_not_listed_as_ours_is_never_revoked() {
 }
 
 #[test]
+fn one_that_has_yet_to_be_found_holds_up_nobody() {
+    let case = Case::minted().superseding("tok_a", 800, 700).superseding("tok_b", 800, 700);
+    let case = case.listed(&[("tok_b", true), ("tok_1", true)], 990).secret(|secret| {
+        (secret.live, secret.contents) = (true, Contents::Current);
+        secret.record.fence = Some("tok_b".to_owned());
+    });
+    assert_eq!(case.step(), Step::Revoke { id: "tok_b".to_owned() });
+}
+
+#[test]
 fn a_token_of_ours_that_nobody_names_is_fenced_off_and_then_claimed() {
     let case = Case::minted().listed(&[("tok_1", true), ("tok_stray", true)], 990);
     assert_eq!(case.step(), Step::ReadSecret);
