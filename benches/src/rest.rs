@@ -25,6 +25,9 @@ const LISTS_AN_HOUR: u32 = 12;
 
 const HOUR: f64 = 3_600.0;
 
+/// After so many lists every key that is as it should be has seen all that a start has to see.
+const LISTS_OF_A_START: u32 = 3;
+
 /// How many objects the operator asks for at once.
 const PAGE: usize = 500;
 
@@ -156,10 +159,13 @@ async fn relist(stage: &Stage, chart: &Chart, operator: &Operator, keys: usize) 
 /// What the replicas do where nothing is to be done: as they are by default, and with an hour's lists in a shorter time.
 async fn idle(stage: &Stage) -> Result<Idle> {
     let seconds = stage.setup.idle.as_secs_f64();
-    let (still, still_cpu) = watch_idle(stage, &stage.install(&json!({})).await?).await?;
+    let (still, still_cpu) = watch_idle(stage, &stage.install(&json!({})).await?, stage.setup.settle).await?;
     let period = (stage.setup.idle / LISTS_AN_HOUR).max(Duration::from_secs(1));
-    let chart = stage.install(&json!({"inventoryPeriod": format!("{}s", period.as_secs())})).await?;
-    let (listing, listing_cpu) = watch_idle(stage, &chart).await?;
+    // Lists are believed sooner, as the hour is shorter; and the first of them are those of a start.
+    let values = json!({"inventoryPeriod": format!("{}s", period.as_secs()), "api": {"listLag": "1s"}});
+    let chart = stage.install(&values).await?;
+    let (listing, listing_cpu) =
+        watch_idle(stage, &chart, stage.setup.settle + period * LISTS_OF_A_START).await?;
     let lists = listing.token_calls.get("list").copied().unwrap_or_default();
     let rounds = (f64::from(u32::try_from(lists)?) / 2.0).max(1.0);
     let for_each_list = ((listing_cpu[0] - still_cpu[0]) / rounds).max(0.0);
@@ -178,10 +184,14 @@ async fn idle(stage: &Stage) -> Result<Idle> {
     })
 }
 
-/// What both replicas ask for in a while, and their processor time.
-async fn watch_idle(stage: &Stage, chart: &Chart) -> Result<(crate::restart::Did, [f64; 2])> {
+/// What both replicas ask for in a while, and their processor time, once they have been up for `settle`.
+async fn watch_idle(
+    stage: &Stage,
+    chart: &Chart,
+    settle: Duration,
+) -> Result<(crate::restart::Did, [f64; 2])> {
     let fleet = Fleet::start(stage, chart).await?;
-    tokio::time::sleep(stage.setup.settle).await;
+    tokio::time::sleep(settle).await;
     let watch = Watch::begin(stage, chart).await?;
     let before = fleet.uses()?;
     tokio::time::sleep(stage.setup.idle).await;
