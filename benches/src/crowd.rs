@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How many of them are asked at once. They come faster than anybody could follow.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// How long an old value lives on after a rotation with an overlap.
 const GRACE: &str = "1s";

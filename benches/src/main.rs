@@ -8,6 +8,7 @@ mod floor;
 mod foreign;
 mod install;
 mod machine;
+mod peer;
 mod report;
 mod rest;
 mod restart;
@@ -77,11 +78,14 @@ enum Scenario {
     Slow,
     /// A token API that allows 20 calls a second
     Limited,
+    /// External Secrets Operator mints as many; needs --peer and --peer-crds
+    Peer,
 }
 
-/// So many keys are minted where each call is slow, and where calls are few.
+/// So many keys are minted where each call is slow, where calls are few, and by somebody else.
 const SLOW: usize = 1_000;
 const LIMITED: usize = 300;
+const PEER: usize = 1_000;
 
 #[derive(Args)]
 struct RunArguments {
@@ -91,7 +95,7 @@ struct RunArguments {
     /// How often everything is measured, by the floor and the operator in turn
     #[arg(long, default_value = "3", value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     rounds: u8,
-    /// What is measured. Default: everything
+    /// What is measured. Default: everything, `peer` only if --peer is given
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
     scenario: Vec<Scenario>,
     /// The operator's program. Default: keeptrusts-operator beside this program
@@ -100,6 +104,12 @@ struct RunArguments {
     /// The emulator's program. Default: keeptrusts-emulator beside this program
     #[arg(long, value_name = "FILE")]
     emulator: Option<PathBuf>,
+    /// External Secrets Operator's program, to measure it beside the operator. Default: it isn't measured
+    #[arg(long, value_name = "FILE", requires = "peer_crds")]
+    peer: Option<PathBuf>,
+    /// The file of its CRDs, `deploy/crds/bundle.yaml` in its repository
+    #[arg(long, value_name = "FILE", requires = "peer")]
+    peer_crds: Option<PathBuf>,
     /// The repository, where charts/ and crds/ are
     #[arg(long, default_value = ".", value_name = "DIR")]
     root: PathBuf,
@@ -145,6 +155,8 @@ fn run(arguments: RunArguments) -> Result<()> {
         mut scenario,
         operator,
         emulator,
+        peer,
+        peer_crds,
         root,
         logs,
         output,
@@ -155,13 +167,26 @@ fn run(arguments: RunArguments) -> Result<()> {
     } = arguments;
     ensure!(root.join("charts").is_dir(), "no charts/ in {}: give --root", root.display());
     ensure!(keys.iter().all(|keys| *keys >= 2), "a size is at least two keys, one of each kind");
+    let peer = match (peer, peer_crds) {
+        (Some(program), Some(crds)) => {
+            let found = |path: PathBuf| path.canonicalize().with_context(|| format!("no {}", path.display()));
+            Some(setup::Peer { program: found(program)?, crds: found(crds)? })
+        }
+        _ => None,
+    };
     if scenario.is_empty() {
-        scenario.extend(Scenario::value_variants());
+        let all = Scenario::value_variants().iter().copied();
+        scenario.extend(all.filter(|scenario| *scenario != Scenario::Peer || peer.is_some()));
     }
+    ensure!(
+        peer.is_some() || !scenario.contains(&Scenario::Peer),
+        "--scenario peer needs External Secrets Operator: give --peer and --peer-crds"
+    );
     std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let setup = Setup {
         operator: program(operator, "keeptrusts-operator")?,
         emulator: program(emulator, "keeptrusts-emulator")?,
+        peer,
         dir: logs.canonicalize().context("finding the folder of the logs")?,
         rounds: usize::from(rounds),
         root,
@@ -201,6 +226,7 @@ async fn measure(
         foreign: None,
         slow: None,
         limited: None,
+        peer: None,
     };
     waves::warm_up(&stage).await.context("warming up")?;
     for scenario in scenarios {
@@ -237,6 +263,11 @@ impl Scenario {
             Self::Foreign => report.foreign = Some(foreign::run(stage, least, *foreign).await?),
             Self::Slow => report.slow = Some(bounded::slow(stage, SLOW.min(most)).await?),
             Self::Limited => report.limited = Some(bounded::limited(stage, LIMITED.min(most)).await?),
+            Self::Peer => {
+                if let Some(given) = &stage.setup.peer {
+                    report.peer = Some(peer::run(stage, given, PEER.min(most)).await?);
+                }
+            }
         }
         Ok(())
     }

@@ -46,6 +46,20 @@ pub(crate) struct Report {
     /// A token API that allows so many calls a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limited: Option<Limited>,
+    /// External Secrets Operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<Peer>,
+}
+
+/// External Secrets Operator minted as many tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Peer {
+    pub(crate) keys: usize,
+    /// How many it worked on at once.
+    pub(crate) concurrent: usize,
+    /// The wave; it stands in the place of the operator there, and is what is called the leader.
+    pub(crate) mint: Wave,
 }
 
 /// The chart is installed, and a key is created at once.

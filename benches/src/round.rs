@@ -8,6 +8,7 @@ use keeptrusts_emulator::Operation;
 use crate::crowd::{Ask, Crowd};
 use crate::fleet::{Fleet, Uses};
 use crate::floor::Floor;
+use crate::peer::Peer;
 use crate::stage::Stage;
 use crate::statistics::{count, rounded};
 use crate::usage;
@@ -18,6 +19,7 @@ use crate::wave::{Took, Wave};
 pub(crate) enum Worker<'a> {
     Floor(&'a Floor),
     Operator(&'a Fleet),
+    Peer(&'a Peer),
 }
 
 /// One wave.
@@ -83,6 +85,9 @@ pub(crate) async fn measure(
         Worker::Operator(_) => {
             tokio::try_join!(crowd.ask(&stage.client, ask, None), follow)?;
         }
+        Worker::Peer(peer) => {
+            tokio::try_join!(peer.ask(stage, crowd), follow)?;
+        }
     }
     let after = Used::take(stage, worker).await?;
     Ok(Round {
@@ -131,6 +136,7 @@ impl Used {
             uses: match worker {
                 Worker::Floor(_) => Uses::default(),
                 Worker::Operator(fleet) => fleet.uses()?,
+                Worker::Peer(peer) => Uses { leader: usage::of(peer.pid())?, ..Uses::default() },
             },
         })
     }

@@ -3,6 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// External Secrets Operator.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// Its program.
+    pub(crate) program: PathBuf,
+    /// The file of its CRDs.
+    pub(crate) crds: PathBuf,
+}
+
 /// How everything is set up.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
@@ -10,6 +19,8 @@ pub(crate) struct Setup {
     pub(crate) operator: PathBuf,
     /// The emulator's program.
     pub(crate) emulator: PathBuf,
+    /// External Secrets Operator, if it is measured.
+    pub(crate) peer: Option<Peer>,
     /// The repository's root, where the chart and the CRDs are.
     pub(crate) root: PathBuf,
     /// Where logs go.

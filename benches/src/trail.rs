@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use keeptrusts_harness::audit::AuditLog;
 use serde::Deserialize;
 
+/// What asks for a token: the operator's resources, and External Secrets'.
+const KEYS: [&str; 3] = ["accesskeys", "gatewaykeys", "externalsecrets"];
+
 /// One request that was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -47,12 +50,12 @@ impl Request {
 
     /// Whether it is about a key, but not about its status.
     pub(crate) fn is_of_key(&self) -> bool {
-        matches!(self.resource.as_str(), "accesskeys" | "gatewaykeys") && self.subresource.is_empty()
+        KEYS.contains(&self.resource.as_str()) && self.subresource.is_empty()
     }
 
     /// Whether it is about a key's status.
     pub(crate) fn is_of_status(&self) -> bool {
-        matches!(self.resource.as_str(), "accesskeys" | "gatewaykeys") && self.subresource == "status"
+        KEYS.contains(&self.resource.as_str()) && self.subresource == "status"
     }
 }
 

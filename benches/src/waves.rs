@@ -108,7 +108,7 @@ async fn operator(
     stage.clear(&crowd.namespace, crowd.keys.len()).await
 }
 
-async fn crowd(stage: &Stage, namespace: &str, keys: usize) -> Result<Crowd> {
+pub(crate) async fn crowd(stage: &Stage, namespace: &str, keys: usize) -> Result<Crowd> {
     stage.make_namespace(namespace).await?;
     stage.tokens.admin.reset().await?;
     Ok(Crowd::new(namespace, keys))
@@ -139,20 +139,26 @@ fn in_words(rounds: &Rounds) -> String {
 
 fn summary(keys: usize, rounds: Rounds) -> Size {
     let waves = WAVES.iter().zip(rounds.floor.iter().zip(&rounds.operator));
-    let waves = waves.map(|((name, _), (floor, operator))| Wave {
-        name: (*name).to_owned(),
-        ratio: Spread::of(floor.iter().zip(operator).map(|(floor, op)| floor.took.seconds / op.took.seconds)),
-        processor_ratio: Spread::of(floor.iter().zip(operator).map(|(floor, op)| floor.cpu() / op.cpu())),
-        floor: side(keys, floor),
-        operator: side(keys, operator),
-        uses: operator.iter().map(|round| round.uses).collect(),
-    });
+    let waves = waves.map(|((name, _), (floor, operator))| wave(name, keys, floor, operator));
     Size {
         keys,
         waves: waves.collect(),
         bytes_per_key: rounds.bytes,
         empty: rounds.empty,
         resting: rounds.resting,
+    }
+}
+
+/// One wave over all rounds, of the floor and of whoever is measured against it.
+pub(crate) fn wave(name: &str, keys: usize, floor: &[Round], measured: &[Round]) -> Wave {
+    let rounds = || floor.iter().zip(measured);
+    Wave {
+        name: name.to_owned(),
+        ratio: Spread::of(rounds().map(|(floor, it)| floor.took.seconds / it.took.seconds)),
+        processor_ratio: Spread::of(rounds().map(|(floor, it)| floor.cpu() / it.cpu())),
+        floor: side(keys, floor),
+        operator: side(keys, measured),
+        uses: measured.iter().map(|round| round.uses).collect(),
     }
 }
 

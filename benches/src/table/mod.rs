@@ -1,5 +1,6 @@
 //! The page of the documentation, generated from the reports that were committed, so that it can't say anything else.
 
+mod peer;
 mod rest;
 mod scale;
 mod text;
@@ -51,6 +52,9 @@ const FOOTER: &str = "
     make bench BENCH='--keys 1000 --scenario waves'        # a part of it
     target/release/keeptrusts-benches run --help
 
+    # Beside External Secrets Operator, built from its repository by `go build -o external-secrets main.go`:
+    make bench BENCH='--keys 1000 --scenario waves,peer --peer external-secrets --peer-crds deploy/crds/bundle.yaml'
+
 On a machine that does nothing else. `make test` runs it with a few keys (`make bench-smoke`), to see that it works.
 ";
 
@@ -101,6 +105,9 @@ fn show(page: &mut String, report: &Report) {
         rest::foreign(page, foreign);
     }
     rest::bounded(page, report.slow.as_ref(), report.limited.as_ref());
+    if let Some(peer) = &report.peer {
+        peer::show(page, peer, &report.waves);
+    }
 }
 
 /// Writes the pages of a folder's reports: one into it, and the one about scale beside it.
