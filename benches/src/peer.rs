@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
-use keeptrusts_harness::{Process, eventually, free_port, hopeless};
+use keeptrusts_harness::{Chart, Process, audit, eventually, free_port, hopeless};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::{Value, json};
 
-use crate::crowd::{Ask, Crowd, Key};
+use crate::crowd::{AT_ONCE, Ask, Crowd, Key};
 use crate::floor::Floor;
 use crate::report::Peer as Report;
 use crate::round::{self, Round, Worker};
@@ -31,6 +31,9 @@ const ACCOUNT: &str = "peer";
 /// The names of what it takes for each token: who it is, and what it asks.
 const CREDENTIAL: &str = "credential";
 const GENERATOR: &str = "token";
+
+/// Group and version of generators.
+const GENERATORS: (&str, &str) = ("generators.external-secrets.io", "v1alpha1");
 
 /// Its informers are filled by then.
 const START: Duration = Duration::from_mins(1);
@@ -77,7 +80,7 @@ impl Peer {
     /// Asks it for every key's token, several at once.
     pub(crate) async fn ask(&self, stage: &Stage, crowd: &Crowd) -> Result<()> {
         let made = crowd.keys.iter().map(|key| external_secret(stage, &crowd.namespace, key));
-        stream::iter(made).buffer_unordered(crate::crowd::AT_ONCE).try_collect().await
+        stream::iter(made).buffer_unordered(AT_ONCE).try_collect().await
     }
 }
 
@@ -91,16 +94,17 @@ fn watches(trail: &mut Trail) -> Result<bool> {
 }
 
 fn user() -> String {
-    format!("system:serviceaccount:{SYSTEM}:{ACCOUNT}")
+    audit::service_account(SYSTEM, ACCOUNT)
 }
 
 /// Mints so many tokens, by the floor and by the peer in turn.
 pub(crate) async fn run(stage: &Stage, given: &setup::Peer, keys: usize) -> Result<Report> {
     install(stage, given).await?;
+    let chart = stage.install(&json!({})).await?;
     let (mut floors, mut peers) = (Vec::new(), Vec::new());
     for nr in 1..=stage.setup.rounds {
         let what = format!("{keys} keys, round {nr} of {}", stage.setup.rounds);
-        let floor = floor(stage, &format!("beside-peer-{nr}"), keys).await;
+        let floor = floor(stage, &chart, &format!("beside-peer-{nr}"), keys).await;
         let floor = floor.with_context(|| format!("{what}: the floor"))?;
         let peer = peer(stage, given, &format!("peer-{nr}"), keys).await;
         let peer = peer.with_context(|| format!("{what}: External Secrets"))?;
@@ -118,11 +122,10 @@ pub(crate) async fn run(stage: &Stage, given: &setup::Peer, keys: usize) -> Resu
     Ok(Report { keys, concurrent: CONCURRENT, mint: waves::wave("mint", keys, &floors, &peers) })
 }
 
-async fn floor(stage: &Stage, namespace: &str, keys: usize) -> Result<Round> {
-    let chart = stage.install(&json!({})).await?;
-    let user = stage::user(&chart)?;
+async fn floor(stage: &Stage, chart: &Chart, namespace: &str, keys: usize) -> Result<Round> {
+    let user = stage::user(chart)?;
     let crowd = waves::crowd(stage, namespace, keys).await?;
-    let floor = Floor::new(stage.operators_client(&chart).await?, &stage.tokens, crowd.clone())?;
+    let floor = Floor::new(stage.operators_client(chart).await?, &stage.tokens, crowd.clone())?;
     let round = round::run(stage, &crowd, Ask::Create, &user, Worker::Floor(&floor)).await?;
     floor.finish().await?;
     crowd.remove(&stage.client).await?;
@@ -144,8 +147,8 @@ async fn peer(stage: &Stage, given: &setup::Peer, namespace: &str, keys: usize) 
 /// Its CRDs, and an account that may do everything.
 async fn install(stage: &Stage, given: &setup::Peer) -> Result<()> {
     let crds = given.crds.display().to_string();
-    stage.cluster.kubectl().run(&["apply", "--server-side", "-f", crds.as_str()]).await?;
     let kubectl = stage.cluster.kubectl();
+    kubectl.run(&["apply", "--server-side", "-f", crds.as_str()]).await?;
     kubectl.run(&["wait", "--for=condition=Established", "--timeout=60s", "-f", crds.as_str()]).await?;
     stage.make_namespace(SYSTEM).await?;
     kubectl.run(&["create", "serviceaccount", ACCOUNT, "--namespace", SYSTEM]).await?;
@@ -188,8 +191,6 @@ async fn external_secret(stage: &Stage, namespace: &str, key: &Key) -> Result<()
     });
     create(stage, namespace, ("external-secrets.io", "v1"), "ExternalSecret", &key.name, spec).await
 }
-
-const GENERATORS: (&str, &str) = ("generators.external-secrets.io", "v1alpha1");
 
 async fn create(
     stage: &Stage,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use keeptrusts_harness::{Chart, ChartOptions, ControlPlane, eventually};
+use keeptrusts_harness::{Chart, ChartOptions, ControlPlane, audit, eventually};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -118,7 +118,7 @@ impl Stage {
 
 /// The operator, as the audit log names it.
 pub(crate) fn user(chart: &Chart) -> Result<String> {
-    Ok(format!("system:serviceaccount:{SYSTEM}:{}", service_account(chart)?))
+    Ok(audit::service_account(SYSTEM, service_account(chart)?))
 }
 
 fn service_account(chart: &Chart) -> Result<&str> {

@@ -143,7 +143,7 @@ impl Requests {
     /// Those of a `ServiceAccount`.
     #[must_use]
     pub fn by_service_account(self, namespace: &str, name: &str) -> Self {
-        self.by(&format!("system:serviceaccount:{namespace}:{name}"))
+        self.by(&service_account(namespace, name))
     }
 
     /// Those with one of these verbs.
@@ -315,6 +315,12 @@ fn parse(text: &str) -> Result<Requests> {
         });
     }
     Ok(Requests(requests))
+}
+
+/// A `ServiceAccount`, as the log names it.
+#[must_use]
+pub fn service_account(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
 }
 
 #[cfg(test)]

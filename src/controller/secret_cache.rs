@@ -33,10 +33,6 @@ pub(super) struct SecretCache {
     writer: Writer<CachedSecret>,
     /// Whether it was filled once. Until then there is nobody who would have to be told.
     filled: bool,
-    /// What the watch has shown since it began to fill the cache anew.
-    shown: HashSet<ObjectRef<CachedSecret>>,
-    /// Whose Secret isn't as it was, of these.
-    changed: Vec<Owner>,
 }
 
 impl SecretCache {
@@ -48,37 +44,26 @@ impl SecretCache {
     /// Takes note of what the watch tells. Says whose Secret isn't as it was: one that changed or went while nobody watched
     /// is told of by nothing else.
     pub(super) fn follow(&mut self, event: &Event<CachedSecret>) -> Vec<Owner> {
-        let store = self.store();
-        let before = |secret| store.get(&ObjectRef::from_obj(secret));
-        let touched = match event {
-            Event::Init => {
-                self.shown.clear();
-                self.changed.clear();
-                vec![]
-            }
-            Event::InitApply(secret) => {
-                if self.filled {
-                    let same =
-                        |before: Arc<CachedSecret>| before.resource_version() == secret.resource_version();
-                    let changed = !before(secret).is_some_and(same);
-                    self.changed.extend(changed.then(|| Owner::of(secret)).flatten());
-                    self.shown.insert(ObjectRef::from_obj(secret));
-                }
-                vec![]
-            }
+        let before = matches!(event, Event::InitDone).then(|| self.store().state());
+        self.writer.apply_watcher_event(event);
+        match event {
+            Event::Init | Event::InitApply(_) => vec![],
             Event::InitDone => {
-                let shown = std::mem::take(&mut self.shown);
-                let gone =
-                    store.state().into_iter().filter(|it| !shown.contains(&ObjectRef::from_obj(&**it)));
-                let mut touched = std::mem::take(&mut self.changed);
-                touched.extend(gone.filter_map(|secret| Owner::of(&secret)));
-                self.filled = true;
-                touched
+                let was_filled = std::mem::replace(&mut self.filled, true);
+                before.filter(|_| was_filled).map_or_else(Vec::new, |before| self.touched(&before))
             }
             Event::Apply(secret) | Event::Delete(secret) => Owner::of(secret).into_iter().collect(),
-        };
-        self.writer.apply_watcher_event(event);
-        touched
+        }
+    }
+
+    /// Whose Secret isn't as it was before.
+    fn touched(&self, before: &[Arc<CachedSecret>]) -> Vec<Owner> {
+        let which = |secret: &Arc<CachedSecret>| ObjectRef::from_obj(&**secret);
+        let version = |secret: &Arc<CachedSecret>| (which(secret), secret.resource_version());
+        let (now, old) = (self.store(), before.iter().map(version).collect::<HashSet<_>>());
+        let changed = now.state().into_iter().filter(|secret| !old.contains(&version(secret)));
+        let gone = before.iter().filter(|secret| now.get(&which(secret)).is_none()).cloned();
+        changed.chain(gone).filter_map(|secret| Owner::of(&secret)).collect()
     }
 }
 

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::{Deserialize, Serialize};
 
 use crate::resources::{
     HistoryEntry, HistoryEvent, KeyStatus, LastRotation, MAX_HISTORY, Operation, OperationKind,
     OperationReason, RolloutStatus, RotationStrategy, SecretStatus, Superseded, TokenStatus,
 };
-use serde::{Deserialize, Serialize};
 
 use super::observed::Observed;
 use super::rollout;

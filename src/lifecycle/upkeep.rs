@@ -536,8 +536,8 @@ fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso) -> Option
     }
     let is_due =
         |entry: &&Superseded| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono);
-    let due: Vec<&String> = status.superseded.iter().filter(is_due).map(|entry| &entry.id).collect();
-    due.first()?;
+    let mut due = status.superseded.iter().filter(is_due).map(|entry| &entry.id).peekable();
+    due.peek()?;
     if let Some(step) = held_off(observed, clauses) {
         return Some(step);
     }
@@ -550,7 +550,7 @@ fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso) -> Option
         },
     };
     let named = |id: &str| secret.is_some_and(|secret| secret.record.token.id.as_str() == id);
-    let mut revocable = due.into_iter().filter(|id| !named(id)).peekable();
+    let mut revocable = due.filter(|id| !named(id)).peekable();
     let first = *revocable.peek()?;
     // One that has yet to be looked for doesn't hold up those that have been found.
     let id = revocable.find(|id| observed.verified(id)).unwrap_or(first);

@@ -200,7 +200,7 @@ impl Operator {
     #[must_use]
     pub fn user(&self) -> String {
         let PodFacts { namespace, service_account, .. } = &self.template.facts;
-        format!("system:serviceaccount:{namespace}:{service_account}")
+        crate::audit::service_account(namespace, service_account)
     }
 
     /// The arguments it was started with.
