@@ -228,6 +228,7 @@ async fn measure(
         limited: None,
         peer: None,
     };
+    println!("Warming up");
     waves::warm_up(&stage).await.context("warming up")?;
     for scenario in scenarios {
         let begun = Instant::now();

@@ -63,7 +63,9 @@ impl Peer {
             "--client-burst=100000".to_owned(),
             "--loglevel=error".to_owned(),
         ]);
-        let mut process = Process::spawn("External Secrets", &mut command, &dir.join("peer.log"))?;
+        let log = dir.join("peer.log");
+        std::fs::write(&log, "").context("emptying its log")?;
+        let mut process = Process::spawn("External Secrets", &mut command, &log)?;
         eventually(START, "External Secrets watches its resources", async || {
             process.ensure_running().map_err(hopeless)?;
             ensure!(watches(&mut trail)?, "it doesn't yet");

@@ -252,6 +252,16 @@ pub(crate) struct Limited {
 }
 
 impl Report {
+    /// The day when it began.
+    pub(crate) fn date(&self) -> &str {
+        self.started.get(..10).unwrap_or_default()
+    }
+
+    /// The beginning of the commit's name.
+    pub(crate) fn short_commit(&self) -> &str {
+        self.commit.get(..10).unwrap_or(&self.commit)
+    }
+
     /// Writes it into a folder.
     pub(crate) fn write(&self, dir: &Path) -> Result<PathBuf> {
         let name: String = self.started.chars().take(16).map(|c| if c == ':' { '-' } else { c }).collect();

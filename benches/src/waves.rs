@@ -17,8 +17,9 @@ use crate::statistics::{Spread, count};
 /// How far what the floor writes may differ in size from what the operator writes.
 const ALIKE: std::ops::Range<f64> = 0.95..1.05;
 
-/// So many keys warm the API server up: its first requests for a kind take seconds.
-const WARM_UP: usize = 4;
+/// At most so many keys warm the API server and etcd up: the first requests for a kind take seconds, and those for the first hundreds of
+/// keys are cheaper than all later ones.
+const WARM_UP: usize = 500;
 
 /// The waves, in their order.
 const WAVES: [(&str, Ask); 4] = [
@@ -27,6 +28,12 @@ const WAVES: [(&str, Ask); 4] = [
     ("rotate with an overlap", Ask::Replace(2)),
     ("delete", Ask::Delete),
 ];
+
+/// Whose turn it is.
+enum Turn {
+    Floor,
+    Operator,
+}
 
 /// What all rounds of a size gave.
 #[derive(Default)]
@@ -41,7 +48,8 @@ struct Rounds {
 /// Makes the first requests of each kind, which nobody counts.
 pub(crate) async fn warm_up(stage: &Stage) -> Result<()> {
     let chart = stage.install(&json!({})).await?;
-    floor(stage, &chart, "warm-up", WARM_UP, &mut Rounds::default()).await
+    let keys = stage.setup.keys.iter().copied().min().unwrap_or(WARM_UP).min(WARM_UP);
+    floor(stage, &chart, "warm-up", keys, &mut Rounds::default()).await
 }
 
 /// Runs all waves over so many keys.
@@ -50,12 +58,23 @@ pub(crate) async fn run(stage: &Stage, keys: usize) -> Result<Size> {
     let mut rounds = Rounds::default();
     for round in 1..=stage.setup.rounds {
         let what = format!("{keys} keys, round {round} of {}", stage.setup.rounds);
-        let namespace = format!("floor-{keys}-{round}");
-        let done = floor(stage, &chart, &namespace, keys, &mut rounds).await;
-        done.with_context(|| format!("{what}: the floor"))?;
-        let namespace = format!("keys-{keys}-{round}");
-        let done = operator(stage, &chart, &namespace, keys, &mut rounds).await;
-        done.with_context(|| format!("{what}: the operator"))?;
+        // What an earlier side left in the API server and in etcd may cost the later one: each goes first as often.
+        let sides =
+            if round % 2 == 0 { [Turn::Operator, Turn::Floor] } else { [Turn::Floor, Turn::Operator] };
+        for side in sides {
+            match side {
+                Turn::Floor => {
+                    let namespace = format!("floor-{keys}-{round}");
+                    let done = floor(stage, &chart, &namespace, keys, &mut rounds).await;
+                    done.with_context(|| format!("{what}: the floor"))?;
+                }
+                Turn::Operator => {
+                    let namespace = format!("keys-{keys}-{round}");
+                    let done = operator(stage, &chart, &namespace, keys, &mut rounds).await;
+                    done.with_context(|| format!("{what}: the operator"))?;
+                }
+            }
+        }
         println!("  {what}: {}", in_words(&rounds));
     }
     let Sides { floor, operator } = rounds.bytes;

@@ -1,5 +1,6 @@
 //! The page of the documentation, generated from the reports that were committed, so that it can't say anything else.
 
+mod newest;
 mod peer;
 mod rest;
 mod scale;
@@ -13,6 +14,8 @@ use anyhow::{Context as _, Result};
 use keeptrusts_harness::reports::read_all;
 
 use crate::report::Report;
+
+use self::newest::Newest;
 
 /// The page's name, in the folder of the reports.
 const PAGE: &str = "README.md";
@@ -35,7 +38,7 @@ dry run of the Secret, the intent, the call to the token API, the Secret, the co
 finalizer, and with an overlap a look at resource and Secret, the revocation, a status and another event after it; for a deletion a look at the resource, the revocation, the finalizer and one event, after one list of the tokens for all.
 
 **The ratio** is the operator's keys a second by the floor's, of the same round: both are measured in turn, on one control plane, with nothing
-else changed. 1.00 would be an operator that costs nothing. Half of the keys are `AccessKey`s and half `GatewayKey`s. They are created, edited and
+else changed; in every other round the operator goes first, for what comes later pays for what was before it. 1.00 would be an operator that costs nothing. Half of the keys are `AccessKey`s and half `GatewayKey`s. They are created, edited and
 deleted by sixteen clients at once while the operator runs, or the floor; the time runs from the first of these requests until the last key is
 done: its status says `Ready` with the new value, or its finalizer is gone. Every time is the API server's own, from its audit log.
 
@@ -58,37 +61,21 @@ const FOOTER: &str = "
 On a machine that does nothing else. `make test` runs it with a few keys (`make bench-smoke`), to see that it works.
 ";
 
-/// The page of some reports; the newest is shown.
+/// The page of some reports; the newest of everything is shown.
 pub(crate) fn page(reports: &[Report]) -> String {
     let mut shown = String::new();
-    match reports.last() {
-        Some(report) => show(&mut shown, report),
-        None => shown.push_str("\nNo run was recorded yet.\n"),
+    if reports.is_empty() {
+        shown.push_str("\nNo run was recorded yet.\n");
+    } else {
+        show(&mut shown, &Newest::of(reports));
     }
     format!("{HEADER}{}{FOOTER}", text::wrapped(&shown))
 }
 
 // Writing to a String can't fail: what `writeln!` returns is dropped throughout.
-fn show(page: &mut String, report: &Report) {
-    let machine = &report.machine;
-    let versions: Vec<String> =
-        report.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    let _ = writeln!(
-        page,
-        "\n## The run\n\n{}, commit `{}`, {} rounds. {}, {} cores, {} GiB, Linux {}. {}.",
-        report.started.get(..10).unwrap_or_default(),
-        report.commit.get(..10).unwrap_or(&report.commit),
-        report.rounds,
-        machine.cpu,
-        machine.cores,
-        machine.memory_gib,
-        machine.kernel,
-        versions.join(", "),
-    );
-    if !report.optimised {
-        page.push_str("\nThe programs weren't optimised: these figures say nothing.\n");
-    }
-    if let Some(install) = &report.install {
+fn show(page: &mut String, newest: &Newest<'_>) {
+    newest.tell_runs(page);
+    if let Some(install) = newest.install {
         let _ = writeln!(
             page,
             "\n## Installation\n\nFrom `helm install` to the first key that is Ready: {} s, of which helm itself takes {} s. The two replicas are \
@@ -97,16 +84,16 @@ fn show(page: &mut String, report: &Report) {
             text::spread(install.helm_seconds, 1),
         );
     }
-    waves::show(page, &report.waves, report.alone.as_ref());
-    if !report.rest.is_empty() {
-        rest::rest(page, &report.rest);
+    waves::show(page, &newest.waves, newest.alone);
+    if !newest.rest.is_empty() {
+        rest::rest(page, &newest.rest);
     }
-    if let Some(foreign) = &report.foreign {
+    if let Some(foreign) = newest.foreign {
         rest::foreign(page, foreign);
     }
-    rest::bounded(page, report.slow.as_ref(), report.limited.as_ref());
-    if let Some(peer) = &report.peer {
-        peer::show(page, peer, &report.waves);
+    rest::bounded(page, newest.slow, newest.limited);
+    if let Some(peer) = newest.peer {
+        peer::show(page, peer, &newest.waves);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::text::{counts, kib, median, spread};
 use crate::report::{Peer, Size};
 
-pub(super) fn show(page: &mut String, Peer { keys, concurrent, mint }: &Peer, waves: &[Size]) {
+pub(super) fn show(page: &mut String, Peer { keys, concurrent, mint }: &Peer, waves: &[&Size]) {
     let _ = writeln!(
         page,
         "\n## Beside External Secrets Operator\n\nExternal Secrets Operator mints {keys} tokens by its Webhook generator: the same call, and the \

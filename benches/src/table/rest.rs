@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::text::{numbers, spread};
 use crate::report::{Foreign, Limited, Rest, Slow};
 
-pub(super) fn rest(page: &mut String, all: &[Rest]) {
+pub(super) fn rest(page: &mut String, all: &[&Rest]) {
     page.push_str(
         "\n## Where nothing is to be done\n\n**A restart** of one replica over keys that are Ready: from the start of the process until every key was \
          looked at and none waits, against bare lists of the same objects (both kinds and the metadata of the Secrets, at once, page by page, \

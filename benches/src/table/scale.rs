@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::newest::Newest;
 use super::text::{kib, median, wrapped};
 use crate::fleet::Uses;
 use crate::report::{Report, Size};
@@ -48,11 +49,12 @@ const PAGE: usize = 100;
 /// The default limit on calls, and a larger one.
 const LIMITS: [f64; 2] = [20.0, 200.0];
 
-/// The page of these reports; the newest that has waves counts.
+/// The page of these reports; the waves with the most keys count.
 pub(super) fn page(reports: &[Report]) -> String {
     let mut page = HEADER.to_owned();
-    let newest = reports.iter().rev().find_map(|report| Some((report, report.waves.last()?)));
-    if let Some((report, size)) = newest {
+    let newest = Newest::of(reports);
+    let largest = newest.waves.last().and_then(|size| Some((newest.run_of(size)?, size)));
+    if let Some((report, size)) = largest {
         computed(&mut page, report, size);
     }
     page.push_str(FOOTER);
@@ -78,8 +80,8 @@ fn computed(page: &mut String, report: &Report, size: &Size) {
          | keys | leader | standby | all minted: by the API server | by 20 calls a second | by 200 | pages of a list, of 100 tokens | inventory period, at 20 a second | at 200 |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         size.keys,
-        report.commit.get(..10).unwrap_or(&report.commit),
-        report.started.get(..10).unwrap_or_default(),
+        report.short_commit(),
+        report.date(),
         report.machine.cores,
     );
     for number in SIZES {

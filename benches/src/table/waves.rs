@@ -8,7 +8,7 @@ use crate::report::{Alone, Side, Size, Wave};
 use crate::statistics::count;
 use crate::usage::Usage;
 
-pub(super) fn show(page: &mut String, all: &[Size], alone: Option<&Alone>) {
+pub(super) fn show(page: &mut String, all: &[&Size], alone: Option<&Alone>) {
     if all.is_empty() {
         return;
     }
@@ -20,7 +20,7 @@ pub(super) fn show(page: &mut String, all: &[Size], alone: Option<&Alone>) {
     growth(page, all);
 }
 
-fn speed(page: &mut String, all: &[Size]) {
+fn speed(page: &mut String, all: &[&Size]) {
     page.push_str(
         "\n## Keys a second\n\n\
          | wave | keys | floor: seconds | operator: seconds | floor: keys a second | operator: keys a second | ratio | by processor |\n\
@@ -41,7 +41,7 @@ fn speed(page: &mut String, all: &[Size]) {
     }
 }
 
-fn latency(page: &mut String, all: &[Size], alone: Option<&Alone>) {
+fn latency(page: &mut String, all: &[&Size], alone: Option<&Alone>) {
     page.push_str(
         "\n## How long a key takes\n\nSeconds from the request to the end, in a wave: of the first key that is done, of half of all keys, of 99 in a \
          hundred. Medians of the rounds. Most of it is waiting for the others.\n\n\
@@ -68,7 +68,7 @@ fn latency(page: &mut String, all: &[Size], alone: Option<&Alone>) {
     }
 }
 
-fn calls(page: &mut String, all: &[Size]) {
+fn calls(page: &mut String, all: &[&Size]) {
     page.push_str(
         "\n## Calls for each key\n\nWithin the time of the wave; events are written beside it, and those that come after it aren't counted. \
          Lists and watches are for all keys together.\n\n\
@@ -88,7 +88,7 @@ fn calls(page: &mut String, all: &[Size]) {
     }
 }
 
-fn processor(page: &mut String, all: &[Size]) {
+fn processor(page: &mut String, all: &[&Size]) {
     page.push_str(
         "\n## Processor\n\nSeconds of a core in a wave. The benchmark asks, and on its side is the floor as well. The control plane's are \
          those of kube-apiserver, etcd and kube-controller-manager.\n\n\
@@ -109,7 +109,7 @@ fn processor(page: &mut String, all: &[Size]) {
     }
 }
 
-fn memory(page: &mut String, all: &[Size]) {
+fn memory(page: &mut String, all: &[&Size]) {
     page.push_str(
         "\n## Memory and connections\n\nResident memory in MiB: before there is a key, five seconds after all are minted, and the most in any wave. \
          For each key: what it added, in KiB. Sockets: open ones, those that listen too. Medians of the rounds.\n\n\
@@ -137,7 +137,7 @@ fn memory(page: &mut String, all: &[Size]) {
 }
 
 /// What the largest size costs more than the one before it.
-fn growth(page: &mut String, all: &[Size]) {
+fn growth(page: &mut String, all: &[&Size]) {
     let [.., less, more] = all else { return };
     let at = |size: &Size, of: fn(&Uses) -> Usage| median(&size.resting, |uses| resident(of(uses)));
     let grown = |of| (at(more, of) - at(less, of)) / count(more.keys - less.keys);
@@ -158,7 +158,7 @@ fn growth(page: &mut String, all: &[Size]) {
     }
 }
 
-fn rows(all: &[Size]) -> impl Iterator<Item = (usize, &Wave)> {
+fn rows<'a>(all: &[&'a Size]) -> impl Iterator<Item = (usize, &'a Wave)> {
     let mut rows: Vec<_> = all.iter().flat_map(|size| size.waves.iter().map(|it| (size.keys, it))).collect();
     let order: Vec<&String> = all.iter().flat_map(|size| &size.waves).map(|it| &it.name).collect();
     rows.sort_by_key(|(keys, it)| (order.iter().position(|name| **name == it.name), *keys));
