@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::lifecycle::naming::{Place, UidTag};
 use crate::lifecycle::observed::Requesters;
 use crate::resources::{DesiredState, GROUP, Key, KeyStatus, ROTATE_NOW};
 
@@ -31,6 +32,9 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 #[derive(Clone)]
 pub(super) struct CachedKey<K> {
     meta: ObjectMeta,
+    /// Its place, as the names of its tokens have it, and its uid.
+    pub(super) place: Place,
+    pub(super) uid: UidTag,
     /// Which lane it takes.
     pub(super) lane: Lane,
     /// A digest of what makes a pass worth while.
@@ -166,10 +170,13 @@ impl<K: Key> CachedKey<K> {
         };
         let metadata = ObjectMeta { labels, annotations, finalizers, ..ObjectMeta::default() };
         let json = serde_json::to_vec(&Body { metadata, spec, status })?;
+        let [namespace, name, uid] =
+            [&meta.namespace, &meta.name, &meta.uid].map(|part| part.as_deref().unwrap_or_default());
+        let (place, uid) = (Place::new(K::KIND, namespace, name), UidTag::new(uid));
         let readable = serde_json::from_slice::<K>(&json).is_ok();
         let packed = Packed::of_json(&json);
         let requesters = requesters.map(Box::new);
-        Ok(Self { meta, lane, matters, readable, requesters, packed, kind: PhantomData })
+        Ok(Self { meta, place, uid, lane, matters, readable, requesters, packed, kind: PhantomData })
     }
 
     /// The resource, without its managedFields.

@@ -12,7 +12,6 @@ use kube::runtime::watcher;
 
 use crate::clock;
 use crate::lifecycle::listing::Listing;
-use crate::lifecycle::naming::Place;
 use crate::metrics::QueueMetrics;
 use crate::resources::Key;
 use crate::token_api::CallError;
@@ -207,13 +206,10 @@ impl<K: Key> Control<K> {
         let keys = &self.driver.keys;
         keys.notice_clocks(clock::now());
         let concerned = |object: &CachedKey<K>| {
-            let meta = object.meta();
-            let name = Name::of(meta);
-            let shown = listing.digest(&Place::new(K::KIND, &name.namespace, &name.name));
-            let version = meta.resource_version.clone().unwrap_or_default();
-            let concerned = keys.is_concerned(uid(object), &Settled { version, shown })
-                && !self.queue.awaits_later(&name, listing.begun);
-            concerned.then_some((name, object.lane))
+            let version = object.meta().resource_version.clone().unwrap_or_default();
+            let now = Settled { version, shown: listing.digest(&object.place) };
+            let name = keys.is_concerned(uid(object), &now).then(|| Name::of(object.meta()))?;
+            (!self.queue.awaits_later(&name, listing.begun)).then_some((name, object.lane))
         };
         self.driver.resources.state().iter().filter_map(|object| concerned(object)).collect()
     }

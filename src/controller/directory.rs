@@ -75,7 +75,7 @@ trait Keys: Send + Sync {
     fn glance(&self, look: &mut dyn FnMut(Glance<'_>));
 
     /// The place of each one, and its uid.
-    fn places(&self, look: &mut dyn FnMut(Place, UidTag));
+    fn places(&self, look: &mut dyn FnMut(KeyKind, &Place, &UidTag));
 
     /// Each one that holds this text; all, if it is empty.
     fn residents(&self, text: &str) -> Vec<Resident>;
@@ -92,12 +92,9 @@ impl<K: Key> Keys for Store<CachedKey<K>> {
         }
     }
 
-    fn places(&self, look: &mut dyn FnMut(Place, UidTag)) {
+    fn places(&self, look: &mut dyn FnMut(KeyKind, &Place, &UidTag)) {
         for key in self.state() {
-            let ObjectMeta { namespace, name, uid, .. } = key.meta();
-            let [namespace, name, uid] =
-                [namespace, name, uid].map(|part| part.as_deref().unwrap_or_default());
-            look(Place::new(K::KIND, namespace, name), UidTag::new(uid));
+            look(K::KIND, &key.place, &key.uid);
         }
     }
 
@@ -142,7 +139,7 @@ impl Directory {
     }
 
     /// Where resources live, and under which uid.
-    pub(super) fn places(&self, mut look: impl FnMut(Place, UidTag)) {
+    pub(super) fn places(&self, mut look: impl FnMut(KeyKind, &Place, &UidTag)) {
         for keys in &*lock(&self.keys) {
             keys.places(&mut look);
         }

@@ -50,10 +50,10 @@ fn look(context: &Context, lease: &ObjectReference, kind: KeyKind, watch: &mut W
     };
     watch.judged = Some(listing.begun);
     // The list is older than the caches; but these may lag behind it all the same, so one sighting isn't enough.
-    let census = take_census(context, &listing);
+    let census = (!all_have_their_resource(context, kind, &listing)).then(|| take_census(context));
     let mut seen = HashMap::new();
     let (mut sure, mut told) = (0, 0);
-    for orphan in census.orphans(&listing) {
+    for orphan in census.iter().flat_map(|census| census.orphans(&listing)) {
         let facts = &orphan.token.facts;
         let since = watch.seen.get(&facts.id).copied().unwrap_or(listing.begun);
         seen.insert(facts.id.clone(), since);
@@ -88,13 +88,20 @@ fn look(context: &Context, lease: &ObjectReference, kind: KeyKind, watch: &mut W
     watch.seen = seen;
 }
 
-/// Who accounts for the tokens of a list. As a rule the resources do that they were made for, and nobody else is asked.
-fn take_census(context: &Context, listing: &Listing) -> Census {
-    let mut residents = Census::default();
-    context.directory.places(|place, uid| residents.add_resident(place, uid));
-    if residents.orphans(listing).next().is_none() {
-        return residents;
-    }
+/// Whether all living tokens of a list are of resources that live, which is the rule.
+fn all_have_their_resource(context: &Context, kind: KeyKind, listing: &Listing) -> bool {
+    let mut theirs = 0;
+    context.directory.places(|of, place, uid| {
+        if of == kind {
+            let living = listing.at(place).iter().filter(|listed| listed.alive);
+            theirs += living.filter(|listed| listed.tag.owner.uid == *uid).count();
+        }
+    });
+    theirs == listing.all().filter(|listed| listed.alive).count()
+}
+
+/// Who accounts for tokens.
+fn take_census(context: &Context) -> Census {
     let secrets = context.directory.secrets();
     let metadata = secrets.iter().map(|secret| secret.metadata());
     census(&context.installation, &context.directory.residents(), metadata)

@@ -247,10 +247,14 @@ pub(super) fn truthy(value: &Value) -> bool {
 /// A time in whole seconds: what is stored has no finer ones, and the two are compared.
 fn time(text: &str) -> Option<Timestamp> {
     let time: Timestamp = text.trim().parse().ok()?;
-    (!is_zero_time(text)).then(|| whole_seconds(time))
+    (!is_zero(time)).then(|| whole_seconds(time))
+}
+
+fn is_zero_time(text: &str) -> bool {
+    text.trim().parse().is_ok_and(is_zero)
 }
 
 /// Some languages write "no time" as the first second of the first year.
-fn is_zero_time(text: &str) -> bool {
-    text.trim().parse::<Timestamp>().is_ok_and(|time| time <= Timestamp::UNIX_EPOCH)
+fn is_zero(time: Timestamp) -> bool {
+    time <= Timestamp::UNIX_EPOCH
 }
