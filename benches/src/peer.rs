@@ -141,8 +141,9 @@ async fn peer(stage: &Stage, given: &setup::Peer, namespace: &str, keys: usize) 
     let mut peer = Peer::start(stage, given).await?;
     // What it calls in vain is its own.
     let round = round::measure(stage, &crowd, Ask::Create, &user(), Worker::Peer(&peer)).await?;
-    peer.process.terminate(END).await?;
+    // It has finalizers to take away.
     stage.clear(namespace, keys).await?;
+    peer.process.terminate(END).await?;
     Ok(round)
 }
 
