@@ -147,7 +147,7 @@ impl Client {
 
     /// Makes a call that may wait and may be repeated.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Reply, Failure> {
-        let _place = self.place().await.map_err(Failure::unsent)?;
+        let _sending = self.place().await.map_err(Failure::unsent)?.send();
         self.connection.send(call).await
     }
 

@@ -1,12 +1,13 @@
 //! The client's own limit on calls, and the pause that a 429 imposes on the whole connection.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderMap, HeaderValue, header};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{CallError, Class};
 use crate::metrics::TokenApiMetrics;
@@ -17,19 +18,46 @@ const MAX_PAUSE: Duration = Duration::from_mins(5);
 /// The pause after a 429 that doesn't say how long, to which up to a half is added at random.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(10);
 
-/// How much further apart calls are than the limit asks for: they take differently long, and an API that counts them over any second
-/// must not count one too many.
-const SLACK: f64 = 1.03;
+/// An API may count calls over any second.
+const WINDOW: Duration = Duration::from_secs(1);
 
-/// A place under the rate limit, for one call.
+/// Whatever takes an API longer to answer, it has counted by then.
+const COUNTED_WITHIN: Duration = Duration::from_millis(50);
+
+/// A place under the rate limit, for one call. One that isn't used is free again at once.
 #[derive(Debug)]
 #[must_use = "a permit is for one call"]
-pub struct Permit(());
+pub struct Permit {
+    /// Nothing only if places were no longer given out.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// A call that is being sent, until it was answered.
+#[must_use = "dropped when the call was answered"]
+pub(super) struct Sending {
+    _unanswered: oneshot::Sender<()>,
+}
+
+impl Permit {
+    /// The call is sent now. Its place is free a second after the API has counted it.
+    pub(super) fn send(self) -> Sending {
+        let (unanswered, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let _ = timeout(COUNTED_WITHIN, answered).await;
+            sleep(WINDOW).await;
+            drop(self.place);
+        });
+        Sending { _unanswered: unanswered }
+    }
+}
 
 /// The limits of one connection.
 #[derive(Debug)]
 pub(super) struct Limits {
     limiter: DefaultDirectRateLimiter,
+    /// As many as calls in a second: some time passes between permit and call, here more and there less, and no second may have one
+    /// too many.
+    places: Arc<Semaphore>,
     /// Held by whoever waits for the next place: who came first goes first.
     turn: tokio::sync::Mutex<()>,
     paused_until: Mutex<Option<Instant>>,
@@ -39,10 +67,12 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(requests_per_second: NonZeroU32, metrics: TokenApiMetrics) -> Self {
         // Evenly, without a burst: an API that allows so many in a second refuses a burst on top of them.
-        let apart = Duration::from_secs_f64(SLACK / f64::from(requests_per_second.get()));
-        let evenly = Quota::with_period(apart).unwrap_or(Quota::per_second(requests_per_second));
+        let evenly = Quota::per_second(requests_per_second).allow_burst(NonZeroU32::MIN);
         Self {
-            limiter: RateLimiter::direct(evenly.allow_burst(NonZeroU32::MIN)),
+            limiter: RateLimiter::direct(evenly),
+            places: Arc::new(Semaphore::new(
+                usize::try_from(requests_per_second.get()).unwrap_or(usize::MAX),
+            )),
             turn: tokio::sync::Mutex::default(),
             paused_until: Mutex::new(None),
             metrics,
@@ -79,11 +109,12 @@ impl Limits {
         self.check()?;
         let asked = Instant::now();
         let turn = self.turn.lock().await;
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
         self.limiter.until_ready().await;
         drop(turn);
         self.metrics.waited(asked.elapsed());
         self.check()?;
-        Ok(Permit(()))
+        Ok(Permit { place })
     }
 
     /// Waits for a place, and for the end of pauses that are no longer than `patience`.
@@ -91,7 +122,7 @@ impl Limits {
         loop {
             match self.permit().await {
                 Err(CallError { retry_after: Some(left), .. }) if left <= patience => {
-                    tokio::time::sleep(left).await;
+                    sleep(left).await;
                 }
                 other => return other,
             }
@@ -163,6 +194,29 @@ mod tests {
         for _ in 0..100 {
             let pause = pause_of(&HeaderMap::new());
             assert!((10.0..15.0).contains(&pause.as_secs_f64()), "{pause:?}");
+        }
+    }
+
+    /// The limiter that spaces calls has another clock: with so many a second it never waits.
+    #[tokio::test(start_paused = true)]
+    async fn no_second_has_a_call_too_many_whenever_calls_are_sent_and_counted() {
+        for (before_call, answer, free) in [(0, 10, 1_010), (300, 20, 1_320), (0, 5_000, 1_050)] {
+            let limits = Limits::new(NonZeroU32::new(1_000_000_000).unwrap(), TokenApiMetrics::default());
+            let rest = limits.places.clone().acquire_many_owned(999_999_999).await.unwrap();
+            let begun = Instant::now();
+            let permit = limits.permit().await.unwrap();
+            sleep(Duration::from_millis(before_call)).await;
+            let sending = permit.send();
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(answer)).await;
+                drop(sending);
+            });
+            let unused = limits.permit().await.unwrap();
+            assert_eq!(begun.elapsed().as_millis(), free, "{before_call} {answer}");
+            drop(unused);
+            let _permit = limits.permit().await.unwrap();
+            assert_eq!(begun.elapsed().as_millis(), free, "one that isn't used is free at once");
+            drop(rest);
         }
     }
 

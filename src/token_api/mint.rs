@@ -100,10 +100,12 @@ impl Client {
 
     /// Sends a call that makes a value, once.
     async fn mint(&self, permit: Permit, call: Call<'_>) -> Result<Answer, MintError> {
-        let Permit { .. } = permit;
         // A pause that began after the permit was given counts too; nothing was sent yet.
         self.connection.limits.check().map_err(MintError::Refused)?;
-        let reply: Reply = self.connection.send(call).await.map_err(|failure| {
+        let sending = permit.send();
+        let reply = self.connection.send(call).await;
+        drop(sending);
+        let reply: Reply = reply.map_err(|failure| {
             let Failure { definite, error, .. } = failure;
             if definite { MintError::Refused(error) } else { MintError::Unknown(error) }
         })?;
