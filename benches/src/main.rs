@@ -8,6 +8,7 @@ mod floor;
 mod foreign;
 mod install;
 mod machine;
+mod pace;
 mod peer;
 mod report;
 mod rest;

@@ -102,6 +102,9 @@ pub(crate) struct Wave {
     pub(crate) name: String,
     /// The operator's keys a second by the floor's of the same round.
     pub(crate) ratio: Spread,
+    /// The same, each side's time by that which the machine took for the same work in it: its pace changes from minute to minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paced_ratio: Option<Spread>,
     /// The floor's processor time, everything that ran included, by the operator's: the same ratio where the machine has other work.
     pub(crate) processor_ratio: Spread,
     pub(crate) floor: Side,
@@ -126,6 +129,9 @@ pub(crate) struct Side {
     pub(crate) control_plane_cpu_seconds: Spread,
     /// Processor time of the benchmark: it asks, and on its side it is the floor.
     pub(crate) benchmark_cpu_seconds: Spread,
+    /// Processor time that one piece of work takes, always the same, in a thread beside the wave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pace_milliseconds: Option<Spread>,
     /// Calls to the API server in the wave, for each key: the middle of the rounds.
     pub(crate) calls_per_key: BTreeMap<String, f64>,
     /// Of them, those that the API server refused.

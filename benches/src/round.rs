@@ -8,6 +8,7 @@ use keeptrusts_emulator::Operation;
 use crate::crowd::{Ask, Crowd};
 use crate::fleet::{Fleet, Uses};
 use crate::floor::Floor;
+use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::stage::Stage;
 use crate::statistics::{count, rounded};
@@ -28,6 +29,8 @@ pub(crate) struct Round {
     pub(crate) took: Took,
     pub(crate) control_plane_cpu: f64,
     pub(crate) benchmark_cpu: f64,
+    /// How long the machine took for a piece of work that is always the same, in milliseconds.
+    pub(crate) pace: f64,
     /// Calls to the token API.
     pub(crate) token_calls: BTreeMap<Operation, usize>,
     /// The operator's.
@@ -75,6 +78,7 @@ pub(crate) async fn measure(
     if let Worker::Operator(fleet) = worker {
         fleet.forget_peaks()?;
     }
+    let pace = Pace::begin();
     let before = Used::take(stage, worker).await?;
     let follow = wave.follow(&mut trail, stage.setup.patience);
     match worker {
@@ -90,10 +94,12 @@ pub(crate) async fn measure(
         }
     }
     let after = Used::take(stage, worker).await?;
+    let pace = pace.end()?;
     Ok(Round {
         took: wave.took(),
         control_plane_cpu: rounded(after.control_plane_cpu - before.control_plane_cpu),
         benchmark_cpu: rounded(after.benchmark_cpu - before.benchmark_cpu),
+        pace,
         token_calls: after.token_calls(&before),
         uses: after.uses.since(before.uses),
     })

@@ -148,10 +148,9 @@ fn in_words(rounds: &Rounds) -> String {
     let sides = rounds.floor.iter().zip(&rounds.operator);
     let each = WAVES.iter().zip(sides).map(|((name, _), (floor, operator))| {
         let (Some(floor), Some(operator)) = (floor.last(), operator.last()) else { return String::new() };
-        let cpu = floor.cpu() / operator.cpu();
+        let (ratio, paced) = (ratio(floor, operator), paced_ratio(floor, operator));
         let (floor, operator) = (floor.took.seconds, operator.took.seconds);
-        let ratio = floor / operator;
-        format!("{name} {operator:.2} s (floor {floor:.2} s, ratio {ratio:.2}, by processor {cpu:.2})")
+        format!("{name} {operator:.2} s (floor {floor:.2} s, ratio {ratio:.2}, at equal pace {paced:.2})")
     });
     each.collect::<Vec<_>>().join(", ")
 }
@@ -173,12 +172,22 @@ pub(crate) fn wave(name: &str, keys: usize, floor: &[Round], measured: &[Round])
     let rounds = || floor.iter().zip(measured);
     Wave {
         name: name.to_owned(),
-        ratio: Spread::of(rounds().map(|(floor, it)| floor.took.seconds / it.took.seconds)),
+        ratio: Spread::of(rounds().map(|(floor, it)| ratio(floor, it))),
+        paced_ratio: Some(Spread::of(rounds().map(|(floor, it)| paced_ratio(floor, it)))),
         processor_ratio: Spread::of(rounds().map(|(floor, it)| floor.cpu() / it.cpu())),
         floor: side(keys, floor),
         operator: side(keys, measured),
         uses: measured.iter().map(|round| round.uses).collect(),
     }
+}
+
+fn ratio(floor: &Round, measured: &Round) -> f64 {
+    floor.took.seconds / measured.took.seconds
+}
+
+/// The same, had the machine been as fast for the one as for the other.
+fn paced_ratio(floor: &Round, measured: &Round) -> f64 {
+    ratio(floor, measured) * measured.pace / floor.pace
 }
 
 fn side(keys: usize, rounds: &[Round]) -> Side {
@@ -191,6 +200,7 @@ fn side(keys: usize, rounds: &[Round]) -> Side {
         p99_seconds: spread(|round| round.took.p99_seconds),
         control_plane_cpu_seconds: spread(|round| round.control_plane_cpu),
         benchmark_cpu_seconds: spread(|round| round.benchmark_cpu),
+        pace_milliseconds: Some(spread(|round| round.pace)),
         calls_per_key: middle(rounds, |round| round.took.calls_per_key.clone()),
         failed_calls_per_key: spread(|round| round.took.failed_calls_per_key).median,
         token_calls_per_key: middle(rounds, |round| round.token_calls_per_key(keys)),

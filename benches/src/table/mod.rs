@@ -45,7 +45,9 @@ done: its status says `Ready` with the new value, or its finalizer is gone. Ever
 What the figures are not: everything shares the machine's cores, so they say what the operator adds, and not what a cluster can do. etcd
 doesn't wait for a disk (`--unsafe-no-fsync`), and the audit log is without bodies; both sides have the same. The programs are those of a
 release build, linked dynamically. `min – median – max` is over the rounds. The ratio *by processor* is that of the processor time of everything
-that ran but the token API; it says the same where the machine has other work.
+that ran but the token API; it says the same where the machine has other work. *At equal pace* is for hardware that is shared with others,
+where the same work takes a quarter longer in one minute than in another: beside each wave a thread does the same small piece of work ten
+times a second, and each side's time is divided by what that took.
 ";
 
 const FOOTER: &str = "

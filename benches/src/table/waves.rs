@@ -23,19 +23,20 @@ pub(super) fn show(page: &mut String, all: &[&Size], alone: Option<&Alone>) {
 fn speed(page: &mut String, all: &[&Size]) {
     page.push_str(
         "\n## Keys a second\n\n\
-         | wave | keys | floor: seconds | operator: seconds | floor: keys a second | operator: keys a second | ratio | by processor |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | wave | keys | floor: seconds | operator: seconds | floor: keys a second | operator: keys a second | ratio | at equal pace | by processor |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (keys, measured) in rows(all) {
-        let Wave { name, ratio, processor_ratio, floor, operator, .. } = measured;
+        let Wave { name, ratio, paced_ratio, processor_ratio, floor, operator, .. } = measured;
         let _ = writeln!(
             page,
-            "| {name} | {keys} | {} | {} | {:.1} | {:.1} | {} | {} |",
+            "| {name} | {keys} | {} | {} | {:.1} | {:.1} | {} | {} | {} |",
             spread(floor.seconds, 1),
             spread(operator.seconds, 1),
             floor.keys_per_second.median,
             operator.keys_per_second.median,
             spread(*ratio, 2),
+            paced_ratio.map_or_else(|| "not measured".to_owned(), |ratio| spread(ratio, 2)),
             spread(*processor_ratio, 2),
         );
     }
