@@ -42,6 +42,10 @@ else changed; in every other round the operator goes first, for what comes later
 deleted by sixteen clients at once while the operator runs, or the floor; the time runs from the first of these requests until the last key is
 done: its status says `Ready` with the new value, or its finalizer is gone. Every time is the API server's own, from its audit log.
 
+Nothing that watches reaches 1.00: the API server copies and encodes every change for its watchers, once for all of them, and clears up
+after it. By its own profile in a mint (3,000 keys, commit `0ecb5b0`) that is 2.2 ms of processor for each key, of 23 ms that the floor takes in all; the
+operator's processes took 1.2 ms more than the floor's client.
+
 What the figures are not: everything shares the machine's cores, so they say what the operator adds, and not what a cluster can do. etcd
 doesn't wait for a disk (`--unsafe-no-fsync`), and the audit log is without bodies; both sides have the same. The programs are those of a
 release build, linked dynamically. `min – median – max` is over the rounds. The ratio *by processor* is that of the processor time of everything
