@@ -82,9 +82,7 @@ impl Stage {
 
     /// What is asked of the API server from now on.
     pub(crate) async fn trail(&self) -> Result<Trail> {
-        let mut trail = Trail::new(self.cluster.audit())?;
-        trail.skip().await?;
-        Ok(trail)
+        Trail::begin(self.cluster.audit()).await
     }
 
     pub(crate) async fn make_namespace(&self, name: &str) -> Result<()> {

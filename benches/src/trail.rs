@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -64,16 +64,15 @@ pub(crate) struct Trail {
     log: AuditLog,
     reader: BufReader<File>,
     line: Vec<u8>,
-    /// What comes first is the end of a line that was being written when the log was opened.
-    within_line: bool,
 }
 
 impl Trail {
-    /// From the log's end on.
-    pub(crate) fn new(log: AuditLog) -> Result<Self> {
+    /// With what is answered from now on.
+    pub(crate) async fn begin(log: AuditLog) -> Result<Self> {
+        let from = log.mark().await?.position();
         let mut file = File::open(log.path()).with_context(|| format!("opening {}", log.path().display()))?;
-        let within_line = seek_to_end(&mut file).context("seeking in the audit log")?;
-        Ok(Self { log, reader: BufReader::with_capacity(1 << 18, file), line: vec![], within_line })
+        file.seek(SeekFrom::Start(from)).context("seeking in the audit log")?;
+        Ok(Self { log, reader: BufReader::with_capacity(1 << 18, file), line: vec![] })
     }
 
     /// Hands over what was written since.
@@ -84,8 +83,7 @@ impl Trail {
                 // The rest of the line is on its way.
                 return Ok(());
             }
-            let whole = !std::mem::take(&mut self.within_line);
-            if whole && let Some(request) = parse(&self.line)? {
+            if let Some(request) = parse(&self.line)? {
                 take(request);
             }
             self.line.clear();
@@ -97,22 +95,6 @@ impl Trail {
         self.log.mark().await?;
         self.read(take)
     }
-
-    /// Passes over what was written so far.
-    pub(crate) async fn skip(&mut self) -> Result<()> {
-        self.read_all(drop).await
-    }
-}
-
-/// Goes to a file's end; says whether what follows there is the rest of a line.
-fn seek_to_end(file: &mut File) -> std::io::Result<bool> {
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
-    }
-    file.seek(SeekFrom::Current(-1))?;
-    let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last != *b"\n")
 }
 
 #[derive(Deserialize)]
@@ -183,17 +165,6 @@ fn parse(line: &[u8]) -> Result<Option<Request>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_that_is_being_written_is_no_entry() {
-        let log = tempfile::NamedTempFile::new().unwrap();
-        for (text, within) in [("", false), ("a\n", false), ("a\nb", true)] {
-            std::fs::write(log.path(), text).unwrap();
-            let mut file = File::open(log.path()).unwrap();
-            assert_eq!(seek_to_end(&mut file).unwrap(), within, "{text:?}");
-            assert_eq!(file.stream_position().unwrap(), text.len() as u64, "{text:?}");
-        }
-    }
 
     #[test]
     fn a_request_is_read_with_its_times_and_a_watch_counts_once() {

@@ -36,6 +36,12 @@ pub struct Mark(u64);
 impl Mark {
     /// The beginning of the log.
     pub const START: Self = Self(0);
+
+    /// How far from the log's beginning, in bytes. A line begins there.
+    #[must_use]
+    pub const fn position(self) -> u64 {
+        self.0
+    }
 }
 
 /// One request.
@@ -93,9 +99,8 @@ impl AuditLog {
         config_maps.get_opt(&marker).await.context("marking the audit log")?;
         eventually(SETTLE, "the audit log holds our marker", async || {
             let text = self.read(start)?;
-            let found = text.find(&marker).context("no marker yet")?;
-            let end = text[found..].find('\n').context("half a line")?;
-            Ok(Mark(start + u64::try_from(found + end + 1)?))
+            let end = end_of_line_with(&marker, &text).context("no whole line with the marker yet")?;
+            Ok(Mark(start + u64::try_from(end)?))
         })
         .await
     }
@@ -317,6 +322,12 @@ fn parse(text: &str) -> Result<Requests> {
     Ok(Requests(requests))
 }
 
+/// Where the line after the one with `marker` begins, once that is whole.
+fn end_of_line_with(marker: &str, text: &str) -> Option<usize> {
+    let found = text.find(marker)?;
+    Some(found + text[found..].find('\n')? + 1)
+}
+
 /// A `ServiceAccount`, as the log names it.
 #[must_use]
 pub fn service_account(namespace: &str, name: &str) -> String {
@@ -339,6 +350,15 @@ mod tests {
         r#"{"stage":"ResponseComplete","verb":"get","requestURI":"/metrics?x=1","user":{"username":"a"}}"#,
         "\n",
     );
+
+    #[test]
+    fn a_mark_is_where_a_line_begins_though_the_log_was_looked_at_within_one() {
+        let text = "half of a line\nthe marker\nhalf";
+        assert_eq!(end_of_line_with("marker", text).map(|end| &text[end..]), Some("half"));
+        for text in ["", "half of a line\nthe marker", "half of a line\n"] {
+            assert_eq!(end_of_line_with("marker", text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_watch_counts_once_and_paths_are_named() {
