@@ -70,12 +70,6 @@ impl<'a> Newest<'a> {
             );
         }
     }
-
-    /// The run that measured the waves with so many keys.
-    pub(super) fn run_of(&self, waves: &Size) -> Option<&'a Report> {
-        let mut runs = self.runs.iter().map(|(report, _)| *report);
-        runs.find(|report| report.waves.iter().any(|size| std::ptr::eq(size, waves)))
-    }
 }
 
 fn take<'a, T>(newest: &mut Option<&'a T>, found: Option<&'a T>, what: &str, taken: &mut Vec<String>) {

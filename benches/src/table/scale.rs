@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::newest::Newest;
 use super::text::{kib, median, wrapped};
 use crate::fleet::Uses;
 use crate::report::{Report, Size};
@@ -52,9 +51,9 @@ const LIMITS: [f64; 2] = [20.0, 200.0];
 /// The page of these reports; the waves with the most keys count.
 pub(super) fn page(reports: &[Report]) -> String {
     let mut page = HEADER.to_owned();
-    let newest = Newest::of(reports);
-    let largest = newest.waves.last().and_then(|size| Some((newest.run_of(size)?, size)));
-    if let Some((report, size)) = largest {
+    let all = reports.iter().flat_map(|report| report.waves.iter().map(move |size| (report, size)));
+    // Of the same size, the newest.
+    if let Some((report, size)) = all.max_by_key(|(_, size)| size.keys) {
         computed(&mut page, report, size);
     }
     page.push_str(FOOTER);
