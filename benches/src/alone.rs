@@ -10,6 +10,7 @@ use crate::crowd::{Ask, Crowd, Told};
 use crate::fleet::Fleet;
 use crate::floor::Floor;
 use crate::report::Alone;
+use crate::round::Turn;
 use crate::stage::{self, Stage};
 use crate::statistics::Spread;
 use crate::wave::Wave;
@@ -25,9 +26,18 @@ pub(crate) async fn run(stage: &Stage) -> Result<Alone> {
     let (mut floor_seconds, mut operator_seconds) = (Vec::new(), Vec::new());
     for round in 1..=stage.setup.rounds {
         let what = format!("round {round} of {}", stage.setup.rounds);
-        floor_seconds.push(floor(stage, &chart, round).await.with_context(|| format!("{what}: the floor"))?);
-        operator_seconds
-            .push(operator(stage, &chart, round).await.with_context(|| format!("{what}: the operator"))?);
+        for turn in Turn::of(round) {
+            match turn {
+                Turn::Floor => {
+                    let seconds = floor(stage, &chart, round).await;
+                    floor_seconds.push(seconds.with_context(|| format!("{what}: the floor"))?);
+                }
+                Turn::Measured => {
+                    let seconds = operator(stage, &chart, round).await;
+                    operator_seconds.push(seconds.with_context(|| format!("{what}: the operator"))?);
+                }
+            }
+        }
         let last = |all: &[f64]| all.last().map_or(0.0, |seconds| seconds * 1_000.0);
         println!("  {what}: {:.1} ms a key (floor {:.1} ms)", last(&operator_seconds), last(&floor_seconds));
     }

@@ -10,7 +10,7 @@ use crate::crowd::{Ask, Crowd};
 use crate::fleet::Fleet;
 use crate::floor::Floor;
 use crate::report::{Limited, Slow};
-use crate::round::{self, Round, Worker};
+use crate::round::{self, Round, Turn, Worker};
 use crate::stage::{self, Stage};
 use crate::statistics::{Spread, count, rounded};
 use crate::wave::Wave;
@@ -27,21 +27,27 @@ pub(crate) async fn slow(stage: &Stage, keys: usize) -> Result<Slow> {
     let user = stage::user(&chart)?;
     let (mut floors, mut operators) = (Vec::new(), Vec::new());
     for round in 1..=stage.setup.rounds {
-        let crowd = crowd(stage, &format!("floor-slow-{round}"), keys).await?;
-        stage.tokens.admin.add_fault(&Fault::new(Effect::latency(LATENCY))).await?;
-        let floor = Floor::new(stage.operators_client(&chart).await?, &stage.tokens, crowd.clone())?;
-        floors.push(mint(stage, &crowd, &user, Worker::Floor(&floor)).await.context("the floor")?);
-        floor.finish().await?;
-        crowd.remove(&stage.client).await?;
-        stage.clear(&crowd.namespace, crowd.keys.len()).await?;
-
-        let crowd = self::crowd(stage, &format!("keys-slow-{round}"), keys).await?;
-        let fleet = Fleet::start(stage, &chart).await?;
-        stage.tokens.admin.add_fault(&Fault::new(Effect::latency(LATENCY))).await?;
-        operators.push(mint(stage, &crowd, &user, Worker::Operator(&fleet)).await.context("the operator")?);
-        fleet.stop().await?;
-        crowd.remove(&stage.client).await?;
-        stage.clear(&crowd.namespace, crowd.keys.len()).await?;
+        for turn in Turn::of(round) {
+            match turn {
+                Turn::Floor => {
+                    let crowd = crowd(stage, &format!("floor-slow-{round}"), keys).await?;
+                    let floor =
+                        Floor::new(stage.operators_client(&chart).await?, &stage.tokens, crowd.clone())?;
+                    let minted = slow_mint(stage, &crowd, &user, Worker::Floor(&floor)).await;
+                    floors.push(minted.context("the floor")?);
+                    floor.finish().await?;
+                    remove(stage, &crowd).await?;
+                }
+                Turn::Measured => {
+                    let crowd = crowd(stage, &format!("keys-slow-{round}"), keys).await?;
+                    let fleet = Fleet::start(stage, &chart).await?;
+                    let minted = slow_mint(stage, &crowd, &user, Worker::Operator(&fleet)).await;
+                    operators.push(minted.context("the operator")?);
+                    fleet.stop().await?;
+                    remove(stage, &crowd).await?;
+                }
+            }
+        }
     }
     stage.tokens.admin.clear_faults().await?;
     let speed = |round: &Round| count(keys) / round.took.seconds;
@@ -55,6 +61,11 @@ pub(crate) async fn slow(stage: &Stage, keys: usize) -> Result<Slow> {
         floor_keys_per_second: Spread::of(floors.iter().map(speed)),
         operator_keys_per_second: Spread::of(operators.iter().map(speed)),
     })
+}
+
+async fn slow_mint(stage: &Stage, crowd: &Crowd, user: &str, worker: Worker<'_>) -> Result<Round> {
+    stage.tokens.admin.add_fault(&Fault::new(Effect::latency(LATENCY))).await?;
+    mint(stage, crowd, user, worker).await
 }
 
 async fn mint(stage: &Stage, crowd: &Crowd, user: &str, worker: Worker<'_>) -> Result<Round> {
@@ -116,8 +127,7 @@ pub(crate) async fn limited(stage: &Stage, keys: usize) -> Result<Limited> {
         let refused = faults.iter().find(|fault| fault.id == limit).map_or(0, |fault| fault.used);
         fleet.stop().await?;
         for crowd in [&crowd, &comes] {
-            crowd.remove(&stage.client).await?;
-            stage.clear(&crowd.namespace, crowd.keys.len()).await?;
+            remove(stage, crowd).await?;
         }
         let round = UnderLimit {
             mint_seconds: minted.took.seconds,
@@ -156,4 +166,9 @@ async fn crowd(stage: &Stage, namespace: &str, keys: usize) -> Result<Crowd> {
     stage.make_namespace(namespace).await?;
     stage.tokens.admin.reset().await?;
     Ok(Crowd::new(namespace, keys))
+}
+
+async fn remove(stage: &Stage, crowd: &Crowd) -> Result<()> {
+    crowd.remove(&stage.client).await?;
+    stage.clear(&crowd.namespace, crowd.keys.len()).await
 }

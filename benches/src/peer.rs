@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::crowd::{AT_ONCE, Ask, Crowd, Key};
 use crate::floor::Floor;
 use crate::report::Peer as Report;
-use crate::round::{self, Round, Worker};
+use crate::round::{self, Round, Turn, Worker};
 use crate::setup;
 use crate::stage::{self, Stage};
 use crate::trail::Trail;
@@ -106,10 +106,19 @@ pub(crate) async fn run(stage: &Stage, given: &setup::Peer, keys: usize) -> Resu
     let (mut floors, mut peers) = (Vec::new(), Vec::new());
     for nr in 1..=stage.setup.rounds {
         let what = format!("{keys} keys, round {nr} of {}", stage.setup.rounds);
-        let floor = floor(stage, &chart, &format!("beside-peer-{nr}"), keys).await;
-        let floor = floor.with_context(|| format!("{what}: the floor"))?;
-        let peer = peer(stage, given, &format!("peer-{nr}"), keys).await;
-        let peer = peer.with_context(|| format!("{what}: External Secrets"))?;
+        for turn in Turn::of(nr) {
+            match turn {
+                Turn::Floor => {
+                    let floor = floor(stage, &chart, &format!("beside-peer-{nr}"), keys).await;
+                    floors.push(floor.with_context(|| format!("{what}: the floor"))?);
+                }
+                Turn::Measured => {
+                    let peer = peer(stage, given, &format!("peer-{nr}"), keys).await;
+                    peers.push(peer.with_context(|| format!("{what}: External Secrets"))?);
+                }
+            }
+        }
+        let (Some(floor), Some(peer)) = (floors.last(), peers.last()) else { continue };
         let ratio = floor.took.seconds / peer.took.seconds;
         println!(
             "  {what}: {:.2} s (floor {:.2} s, ratio {ratio:.2}), {} calls to the token API for each key, {} MiB",
@@ -118,8 +127,6 @@ pub(crate) async fn run(stage: &Stage, given: &setup::Peer, keys: usize) -> Resu
             peer.token_calls_per_key(keys).values().sum::<f64>(),
             peer.uses.leader.resident_kib / 1_024,
         );
-        floors.push(floor);
-        peers.push(peer);
     }
     Ok(Report { keys, concurrent: CONCURRENT, mint: waves::wave("mint", keys, &floors, &peers) })
 }

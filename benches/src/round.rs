@@ -15,6 +15,21 @@ use crate::statistics::{count, rounded};
 use crate::usage;
 use crate::wave::{Took, Wave};
 
+/// Whose turn it is: the floor's, or that of who is measured against it.
+#[derive(Clone, Copy)]
+pub(crate) enum Turn {
+    Floor,
+    Measured,
+}
+
+impl Turn {
+    /// The turns of a round, counted from one. What an earlier side left in the API server and in etcd costs the later one: each goes
+    /// first in every other round.
+    pub(crate) const fn of(round: usize) -> [Self; 2] {
+        if round.is_multiple_of(2) { [Self::Measured, Self::Floor] } else { [Self::Floor, Self::Measured] }
+    }
+}
+
 /// Who works on the keys.
 #[derive(Clone, Copy)]
 pub(crate) enum Worker<'a> {

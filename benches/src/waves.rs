@@ -10,7 +10,7 @@ use crate::crowd::{Ask, Crowd};
 use crate::fleet::{Fleet, Uses};
 use crate::floor::Floor;
 use crate::report::{Side, Sides, Size, Wave};
-use crate::round::{self, Round, Worker};
+use crate::round::{self, Round, Turn, Worker};
 use crate::stage::{self, Stage};
 use crate::statistics::{Spread, count};
 
@@ -28,12 +28,6 @@ const WAVES: [(&str, Ask); 4] = [
     ("rotate with an overlap", Ask::Replace(2)),
     ("delete", Ask::Delete),
 ];
-
-/// Whose turn it is.
-enum Turn {
-    Floor,
-    Operator,
-}
 
 /// What all rounds of a size gave.
 #[derive(Default)]
@@ -58,17 +52,14 @@ pub(crate) async fn run(stage: &Stage, keys: usize) -> Result<Size> {
     let mut rounds = Rounds::default();
     for round in 1..=stage.setup.rounds {
         let what = format!("{keys} keys, round {round} of {}", stage.setup.rounds);
-        // What an earlier side left in the API server and in etcd may cost the later one: each goes first as often.
-        let sides =
-            if round % 2 == 0 { [Turn::Operator, Turn::Floor] } else { [Turn::Floor, Turn::Operator] };
-        for side in sides {
-            match side {
+        for turn in Turn::of(round) {
+            match turn {
                 Turn::Floor => {
                     let namespace = format!("floor-{keys}-{round}");
                     let done = floor(stage, &chart, &namespace, keys, &mut rounds).await;
                     done.with_context(|| format!("{what}: the floor"))?;
                 }
-                Turn::Operator => {
+                Turn::Measured => {
                     let namespace = format!("keys-{keys}-{round}");
                     let done = operator(stage, &chart, &namespace, keys, &mut rounds).await;
                     done.with_context(|| format!("{what}: the operator"))?;
