@@ -74,8 +74,8 @@ trait Keys: Send + Sync {
     /// Each one: which it is, and what of it can be read.
     fn glance(&self, look: &mut dyn FnMut(Glance<'_>));
 
-    /// The place of each one, and its uid.
-    fn places(&self, look: &mut dyn FnMut(KeyKind, &Place, &UidTag));
+    /// The place of each one of a kind, and its uid.
+    fn places(&self, kind: KeyKind, look: &mut dyn FnMut(&Place, &UidTag));
 
     /// Each one that holds this text; all, if it is empty.
     fn residents(&self, text: &str) -> Vec<Resident>;
@@ -92,9 +92,12 @@ impl<K: Key> Keys for Store<CachedKey<K>> {
         }
     }
 
-    fn places(&self, look: &mut dyn FnMut(KeyKind, &Place, &UidTag)) {
+    fn places(&self, kind: KeyKind, look: &mut dyn FnMut(&Place, &UidTag)) {
+        if kind != K::KIND {
+            return;
+        }
         for key in self.state() {
-            look(K::KIND, &key.place, &key.uid);
+            look(&key.place, &key.uid);
         }
     }
 
@@ -138,10 +141,10 @@ impl Directory {
         lock(&self.keys).iter().flat_map(|keys| keys.residents(id)).collect()
     }
 
-    /// Where resources live, and under which uid.
-    pub(super) fn places(&self, mut look: impl FnMut(KeyKind, &Place, &UidTag)) {
+    /// Where resources of a kind live, and under which uid.
+    pub(super) fn places(&self, kind: KeyKind, mut look: impl FnMut(&Place, &UidTag)) {
         for keys in &*lock(&self.keys) {
-            keys.places(&mut look);
+            keys.places(kind, &mut look);
         }
     }
 

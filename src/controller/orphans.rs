@@ -91,11 +91,9 @@ fn look(context: &Context, lease: &ObjectReference, kind: KeyKind, watch: &mut W
 /// Whether all living tokens of a list are of resources that live, which is the rule.
 fn all_have_their_resource(context: &Context, kind: KeyKind, listing: &Listing) -> bool {
     let mut theirs = 0;
-    context.directory.places(|of, place, uid| {
-        if of == kind {
-            let living = listing.at(place).iter().filter(|listed| listed.alive);
-            theirs += living.filter(|listed| listed.tag.owner.uid == *uid).count();
-        }
+    context.directory.places(kind, |place, uid| {
+        let living = listing.at(place).iter().filter(|listed| listed.alive);
+        theirs += living.filter(|listed| listed.tag.owner.uid == *uid).count();
     });
     theirs == listing.all().filter(|listed| listed.alive).count()
 }

@@ -102,10 +102,8 @@ impl Client {
     async fn mint(&self, permit: Permit, call: Call<'_>) -> Result<Answer, MintError> {
         // A pause that began after the permit was given counts too; nothing was sent yet.
         self.connection.limits.check().map_err(MintError::Refused)?;
-        let sending = permit.send();
-        let reply = self.connection.send(call).await;
-        drop(sending);
-        let reply: Reply = reply.map_err(|failure| {
+        let _sending = permit.send();
+        let reply: Reply = self.connection.send(call).await.map_err(|failure| {
             let Failure { definite, error, .. } = failure;
             if definite { MintError::Refused(error) } else { MintError::Unknown(error) }
         })?;
