@@ -60,8 +60,26 @@ fn narrowed(before: &Value, after: &Value) -> Vec<String> {
         }
         let schema = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
         compare(name, &schema(old), &schema(new), &mut found);
+        let (old, new) = (schema(old), schema(new));
+        for (field, message) in relations(name, &new).difference(&relations(name, &old)) {
+            found.push(format!("{field}: a new rule, {message}"));
+        }
     }
     found
+}
+
+/// What relates fields, by the path of the one that it refuses and its message. Such a rule can stand at any level above its
+/// fields, and its text changes with it; what it refuses is held by `tests/crds/cases`.
+fn relations(path: &str, schema: &Value) -> BTreeSet<(String, String)> {
+    let mut all: BTreeSet<_> = list(&schema["x-kubernetes-validations"])
+        .filter_map(|rule| {
+            Some((format!("{path}{}", rule["fieldPath"].as_str()?), rule["message"].to_string()))
+        })
+        .collect();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        all.extend(relations(&format!("{path}.{name}"), property));
+    }
+    all
 }
 
 fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
@@ -96,7 +114,8 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
         found.push(format!("{path}: null was allowed"));
     }
     let rules = |schema: &Value| -> BTreeSet<String> {
-        list(&schema["x-kubernetes-validations"]).map(|rule| rule["rule"].to_string()).collect()
+        let alone = |rule: &&Value| rule["fieldPath"].is_null();
+        list(&schema["x-kubernetes-validations"]).filter(alone).map(|rule| rule["rule"].to_string()).collect()
     };
     for rule in rules(new).difference(&rules(old)) {
         found.push(format!("{path}: a new rule, {rule}"));
@@ -267,6 +286,7 @@ fn whatever_would_refuse_what_is_stored_is_found() {
             assert_eq!(narrowed(&after, &before), [""; 0], "a new field harms nobody: {told}");
         }
     }
+
     let mut renamed = serde_json::to_value(&crds()[0]).unwrap();
     let before = renamed.clone();
     renamed["spec"]["versions"][0]["name"] = json!("v1");
@@ -275,4 +295,22 @@ fn whatever_would_refuse_what_is_stored_is_found() {
         narrowed(&before, &renamed),
         ["spec.names.shortNames changed", "version v1alpha1 isn't served any more"]
     );
+}
+
+/// What relates fields can be said at another level, but nothing else can be said of them.
+#[test]
+fn a_rule_that_moved_is_the_same_rule() {
+    let crd = |root: &Value, spec: &Value| {
+        let spec = json!({ "x-kubernetes-validations": spec });
+        let schema = json!({ "x-kubernetes-validations": root, "properties": { "spec": spec } });
+        json!({ "spec": { "versions": [
+            { "name": "v1", "served": true, "schema": { "openAPIV3Schema": schema } },
+        ] } })
+    };
+    let root = json!([{ "rule": "has(self.spec.a)", "fieldPath": ".spec.a", "message": "a is needed" }]);
+    let spec = |field: &str, message: &str| json!([{ "rule": "has(self.a)", "fieldPath": field, "message": message }]);
+    let since = |spec: &Value| narrowed(&crd(&root, &json!([])), &crd(&json!([]), spec));
+    assert_eq!(since(&spec(".a", "a is needed")), [""; 0]);
+    assert_eq!(since(&spec(".a", "b is needed")), ["v1.spec.a: a new rule, \"b is needed\""]);
+    assert_eq!(since(&spec(".b", "a is needed")), ["v1.spec.b: a new rule, \"a is needed\""]);
 }

@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::keys::{AccessKey, GatewayKey, KeyKind};
-use super::rules::rules;
+use super::rules::add_rules;
 
 /// First lines of each file.
 const HEADER: &str = "\
@@ -93,7 +93,7 @@ fn columns() -> Vec<CustomResourceColumnDefinition> {
 fn complete_root(root: &mut JSONSchemaProps, kind: KeyKind) {
     tidy(root);
     root.title = None;
-    root.x_kubernetes_validations = Some(rules(kind));
+    add_rules(root, kind);
 
     let Some(properties) = &mut root.properties else { return };
     if let Some(spec) = properties.get_mut("spec") {

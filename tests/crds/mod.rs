@@ -7,7 +7,8 @@
 //! - `objectName`: the resource's name, when `checkout` isn't meant;
 //! - `create: {spec}`, and `update: {spec}` for a change of the whole spec, before which the creation must succeed;
 //! - `expect`: `accepted` or `refused`, of the last of the two;
-//! - `message`: what a refusal must say; `{kind}` in it is the kind.
+//! - `message`: what a refusal must say; `{kind}` in it is the kind;
+//! - `field`: the field that it must name, when the rule stands above that.
 //!
 //! What is no single create or update of a spec (sizes at their maximum, the status) is in [`checks`]; what
 //! earlier releases took, in [`released`].
@@ -42,6 +43,7 @@ struct Case {
     update: Option<Step>,
     expect: Expect,
     message: Option<String>,
+    field: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,22 +146,19 @@ async fn run(client: &Client, namespace: &str, kind: Kind, case: &Case) -> Resul
         }
     };
     remove(&api, name).await?;
-    judge(
-        outcome,
-        case.expect,
-        &case.message.as_deref().unwrap_or_default().replace("{kind}", &resource.kind),
-    )
+    let message = case.message.as_deref().unwrap_or_default().replace("{kind}", &resource.kind);
+    let field = case.field.as_ref().map(|field| format!("{field}: "));
+    judge(outcome, case.expect, &[message, field.unwrap_or_default()])
 }
 
-fn judge(outcome: kube::Result<()>, expect: Expect, message: &str) -> Result<(), String> {
+fn judge(outcome: kube::Result<()>, expect: Expect, told: &[String]) -> Result<(), String> {
     match (outcome, expect) {
         (Ok(()), Expect::Accepted) => Ok(()),
         (Ok(()), Expect::Refused) => Err("it was accepted".to_owned()),
         (Err(kube::Error::Api(status)), Expect::Refused) if status.code == 422 => {
-            if status.message.contains(message) {
-                Ok(())
-            } else {
-                Err(format!("the refusal doesn't say {message:?} but {:?}", status.message))
+            match told.iter().find(|part| !status.message.contains(*part)) {
+                None => Ok(()),
+                Some(part) => Err(format!("the refusal doesn't say {part:?} but {:?}", status.message)),
             }
         }
         (Err(error), _) => Err(text(error)),
