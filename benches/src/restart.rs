@@ -26,14 +26,15 @@ const PAGE: u32 = 500;
 /// Accept only metadata as the reply.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
-/// How often the operator is asked how far it is. Telling costs it a walk over its keys.
-const ASK: Duration = Duration::from_millis(20);
-const ASK_FOR_EACH_KEY: Duration = Duration::from_micros(20);
+/// How often it is looked whether the operator is at work, and for how long it must not be before it is asked whether it's done:
+/// telling costs it a walk over its keys.
+const LOOK: Duration = Duration::from_millis(10);
+const QUIET: Duration = Duration::from_millis(250);
 
 /// What a restart took.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Restarted {
-    /// From the start of the process until every key was looked at and none waits.
+    /// From the start of the process until every key was looked at and it has nothing to do.
     pub(crate) seconds: f64,
     /// Once it rests.
     pub(crate) uses: Usage,
@@ -97,8 +98,7 @@ pub(crate) async fn restart(
     let watch = Watch::begin(stage, chart).await?;
     let begun = Instant::now();
     operator.restart()?;
-    caught_up(stage, operator, keys).await?;
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = caught_up(stage, operator, keys).await?.duration_since(begun).as_secs_f64();
     tokio::time::sleep(stage.setup.settle).await;
     let uses = usage::of(operator.pid())?;
     let did = watch.end(stage).await?;
@@ -106,28 +106,36 @@ pub(crate) async fn restart(
     Ok(Restarted { seconds, uses, did })
 }
 
-/// Waits until an operator that was just started has looked at every key.
-async fn caught_up(stage: &Stage, operator: &mut Operator, keys: usize) -> Result<()> {
-    let every = ASK.max(ASK_FOR_EACH_KEY * u32::try_from(keys)?);
+/// Waits until an operator that was just started has looked at every key. Since when it has had nothing to do.
+async fn caught_up(stage: &Stage, operator: &mut Operator, keys: usize) -> Result<Instant> {
     let begun = Instant::now();
+    let (mut worked, mut used) = (begun, 0.0);
     loop {
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(LOOK).await;
         if let Some(status) = operator.exit_status()? {
             bail!("the operator ended: {status}");
         }
-        // It doesn't serve yet when it begins.
-        if let Ok(metrics) = Metrics::of(operator).await {
-            let passes = metrics.sum("keeptrusts_reconciles_total");
-            let waiting = metrics.sum("keeptrusts_reconcile_queue_length")
-                + metrics.sum("keeptrusts_reconciles_running");
-            if passes >= count(keys) && waiting < 1.0 {
-                return Ok(());
-            }
+        let cpu = usage::cpu(&[operator.pid()])?;
+        if cpu > used {
+            (worked, used) = (Instant::now(), cpu);
+        } else if worked.elapsed() > QUIET && is_done(operator, keys).await {
+            return Ok(worked);
         }
         if begun.elapsed() > stage.setup.patience {
             bail!("not every key was looked at within {:?} of a start", stage.setup.patience);
         }
     }
+}
+
+/// Whether every key was looked at and none waits.
+async fn is_done(operator: &Operator, keys: usize) -> bool {
+    // It doesn't serve yet when it begins.
+    Metrics::of(operator).await.is_ok_and(|metrics| {
+        let passes = metrics.sum("keeptrusts_reconciles_total");
+        let waiting =
+            metrics.sum("keeptrusts_reconcile_queue_length") + metrics.sum("keeptrusts_reconciles_running");
+        passes >= count(keys) && waiting < 1.0
+    })
 }
 
 /// The lists of all keys and of the metadata of their Secrets, at once, page by page; what they hold isn't decoded. In seconds.

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use crate::lifecycle::naming::{Place, UidTag};
 use crate::lifecycle::observed::Requesters;
-use crate::resources::{DesiredState, GROUP, Key, KeyStatus, ROTATE_NOW};
+use crate::resources::{DesiredState, GROUP, Key, ROTATE_NOW};
 
 use super::packed::Packed;
 use super::queue::Lane;
@@ -39,8 +39,6 @@ pub(super) struct CachedKey<K> {
     pub(super) lane: Lane,
     /// A digest of what makes a pass worth while.
     pub(super) matters: u64,
-    /// Whether it is a resource that its type allows.
-    pub(super) readable: bool,
     /// Who asks for the rotation that status doesn't tell of yet.
     requesters: Option<Box<Requesters>>,
     /// All but `meta`.
@@ -111,12 +109,6 @@ fn glance<T: Default + DeserializeOwned>(sent: Option<&RawValue>) -> T {
     sent.and_then(|sent| serde_json::from_str(sent.get()).ok()).unwrap_or_default()
 }
 
-/// The status of a packed resource.
-#[derive(Deserialize)]
-struct StatusAlone {
-    status: Option<KeyStatus>,
-}
-
 impl Sent {
     /// Who has no value yet, or is to have none any more, goes before those whose value is replaced.
     fn lane(&self, spec: &SpecGlance, status: &StatusGlance) -> Lane {
@@ -173,10 +165,9 @@ impl<K: Key> CachedKey<K> {
         let [namespace, name, uid] =
             [&meta.namespace, &meta.name, &meta.uid].map(|part| part.as_deref().unwrap_or_default());
         let (place, uid) = (Place::new(K::KIND, namespace, name), UidTag::new(uid));
-        let readable = serde_json::from_slice::<K>(&json).is_ok();
         let packed = Packed::of_json(&json);
         let requesters = requesters.map(Box::new);
-        Ok(Self { meta, place, uid, lane, matters, readable, requesters, packed, kind: PhantomData })
+        Ok(Self { meta, place, uid, lane, matters, requesters, packed, kind: PhantomData })
     }
 
     /// The resource, without its managedFields.
@@ -194,11 +185,6 @@ impl<K: Key> CachedKey<K> {
     /// Who asks for the rotation that status doesn't tell of yet.
     pub(super) fn requesters(&self) -> Requesters {
         self.requesters.as_deref().cloned().unwrap_or_default()
-    }
-
-    /// Its status, if it can be read and has one.
-    pub(super) fn status(&self) -> Option<KeyStatus> {
-        self.readable.then(|| self.read::<StatusAlone>().ok()?.status).flatten()
     }
 
     /// Whether this text, which JSON writes as it is, stands anywhere in it.
@@ -381,7 +367,6 @@ mod tests {
         let cached = cached(resource(2, 2));
         let json = |key: &AccessKey| serde_json::to_value(key).unwrap();
         assert_eq!(json(&cached.unpack().unwrap()), json(&expected));
-        assert_eq!(cached.status(), expected.status);
         assert_eq!(cached.meta().name, expected.metadata.name);
     }
 
@@ -421,7 +406,6 @@ mod tests {
         let InvalidObject { error, metadata } = cached.unpack().unwrap_err();
         assert!(error.contains("weekly"), "{error}");
         assert_eq!(metadata.name.as_deref(), Some("checkout"));
-        assert!(!cached.readable && cached.status().is_none());
     }
 
     #[test]

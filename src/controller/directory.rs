@@ -87,8 +87,9 @@ trait Keys: Send + Sync {
 impl<K: Key> Keys for Store<CachedKey<K>> {
     fn glance(&self, look: &mut dyn FnMut(Glance<'_>)) {
         for key in self.state() {
-            let (meta, status, readable) = (key.meta(), key.status(), key.readable);
-            look(Glance { kind: K::KIND, meta, status: status.as_ref(), readable });
+            let (meta, read) = (key.meta(), key.unpack().ok());
+            let (status, readable) = (read.as_ref().and_then(Key::status), read.is_some());
+            look(Glance { kind: K::KIND, meta, status, readable });
         }
     }
 

@@ -188,17 +188,19 @@ mod tests {
     use std::time::Duration;
 
     use jiff::Timestamp;
+    use serde_json::json;
 
+    use super::super::cached::CachedKey;
     use super::*;
     use crate::lifecycle::memory::{Life, Proof, ProofOf, Repairs, Retry, Suspicion, TokenSeen, Trouble};
     use crate::lifecycle::naming::Installation;
-    use crate::lifecycle::observed::Requesters;
     use crate::lifecycle::status::Reason;
-    use crate::resources::{AccessKey, AccessKeySpec};
+    use crate::resources::AccessKey;
 
     fn key() -> KeyObject {
-        let key = AccessKey::new("checkout", AccessKeySpec::default());
-        KeyObject::of(&key, Requesters::default(), &installation(), None)
+        let key = json!({"metadata": {"name": "checkout"}, "spec": {}});
+        let cached: CachedKey<AccessKey> = serde_json::from_value(key).unwrap();
+        KeyObject::read(&cached, &installation(), None).unwrap()
     }
 
     fn at(mono: u64, wall: i64) -> Now {

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::core::error_boundary::InvalidObject;
 
 use crate::lifecycle::desired::{self, Desired};
-use crate::lifecycle::naming::{Installation, Owner, Place, UidTag};
-use crate::lifecycle::observed::{Requesters, ResourceView};
+use crate::lifecycle::naming::{Installation, Owner};
+use crate::lifecycle::observed::ResourceView;
 use crate::lifecycle::time::Monotonic;
 use crate::resources::{
     AccessKey, DEFAULT_SECRET_KEY, FINALIZER, GatewayKey, Key, KeyKind, MAX_ROTATE_NOW, ROTATE_NOW,
@@ -46,54 +45,6 @@ pub(super) struct KeyObject {
 }
 
 impl KeyObject {
-    /// Takes a resource apart.
-    pub(super) fn of<K: Key>(
-        object: &K,
-        requesters: Requesters,
-        installation: &Installation,
-        asked: Option<Monotonic>,
-    ) -> Self {
-        let name = object.name_any();
-        let namespace = object.namespace().unwrap_or_default();
-        let uid = object.uid().unwrap_or_default();
-        let parts = object.parts();
-        let finalizers = object.finalizers().to_vec();
-        let key = parts.secret.and_then(|secret| secret.key.as_deref()).unwrap_or(DEFAULT_SECRET_KEY);
-        Self {
-            owner: Owner {
-                installation: installation.clone(),
-                place: Place::new(K::KIND, &namespace, &name),
-                uid: UidTag::new(&uid),
-            },
-            secret_name: desired::secret_name(&parts, &name).to_owned(),
-            secret_key: key.to_owned(),
-            asked,
-            created: object.creation_timestamp().map(|created| created.0),
-            view: ResourceView {
-                version: object.resource_version().unwrap_or_default(),
-                live: asked.is_some(),
-                generation: object.meta().generation.unwrap_or_default(),
-                deleting: object.meta().deletion_timestamp.is_some(),
-                finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
-                desired: Desired::parse(&parts, &name),
-                requesters,
-                rotate_now: object.annotations().get(ROTATE_NOW).and_then(|asked| rotate_now(asked)),
-                deletion_policy: parts.deletion_policy.unwrap_or_default(),
-                state: parts.state.unwrap_or_default(),
-                status: object.status().cloned().unwrap_or_default(),
-            },
-            finalizers,
-            labels: object.labels().clone(),
-            identity: Identity {
-                kind: K::KIND,
-                namespace,
-                name,
-                uid,
-                installation: installation.as_str().to_owned(),
-            },
-        }
-    }
-
     /// Reads what a cache holds, or what the API server answered.
     ///
     /// # Errors
@@ -103,7 +54,47 @@ impl KeyObject {
         installation: &Installation,
         asked: Option<Monotonic>,
     ) -> Result<Self, InvalidObject> {
-        Ok(Self::of(&cached.unpack()?, cached.requesters(), installation, asked))
+        let mut object = cached.unpack()?;
+        let meta = std::mem::take(object.meta_mut());
+        let [name, namespace, uid, version] =
+            [meta.name, meta.namespace, meta.uid, meta.resource_version].map(Option::unwrap_or_default);
+        let finalizers = meta.finalizers.unwrap_or_default();
+        let asked_now = meta.annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_NOW));
+        let parts = object.parts();
+        let key = parts.secret.and_then(|secret| secret.key.as_deref()).unwrap_or(DEFAULT_SECRET_KEY);
+        Ok(Self {
+            owner: Owner {
+                installation: installation.clone(),
+                place: cached.place.clone(),
+                uid: cached.uid.clone(),
+            },
+            secret_name: desired::secret_name(&parts, &name).to_owned(),
+            secret_key: key.to_owned(),
+            asked,
+            created: meta.creation_timestamp.map(|created| created.0),
+            view: ResourceView {
+                version,
+                live: asked.is_some(),
+                generation: meta.generation.unwrap_or_default(),
+                deleting: meta.deletion_timestamp.is_some(),
+                finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
+                desired: Desired::parse(&parts, &name),
+                requesters: cached.requesters(),
+                rotate_now: asked_now.and_then(|asked| rotate_now(asked)),
+                deletion_policy: parts.deletion_policy.unwrap_or_default(),
+                state: parts.state.unwrap_or_default(),
+                status: object.status().cloned().unwrap_or_default(),
+            },
+            finalizers,
+            labels: meta.labels.unwrap_or_default(),
+            identity: Identity {
+                kind: K::KIND,
+                namespace,
+                name,
+                uid,
+                installation: installation.as_str().to_owned(),
+            },
+        })
     }
 
     /// Reads the text of what the API server answered.
