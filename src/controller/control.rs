@@ -18,7 +18,6 @@ use crate::token_api::CallError;
 
 use super::cached::CachedKey;
 use super::driver::{Driver, look_at};
-use super::keys::Settled;
 use super::queue::{End, Lane, Name, Queue};
 
 /// What happens to keys, beside what the watch of them tells.
@@ -206,9 +205,9 @@ impl<K: Key> Control<K> {
         let keys = &self.driver.keys;
         keys.notice_clocks(clock::now());
         let concerned = |object: &CachedKey<K>| {
-            let version = object.meta().resource_version.clone().unwrap_or_default();
-            let now = Settled { version, shown: listing.digest(&object.place) };
-            let name = keys.is_concerned(uid(object), &now).then(|| Name::of(object.meta()))?;
+            let version = object.meta().resource_version.as_deref().unwrap_or_default();
+            let shown = listing.digest(&object.place);
+            let name = keys.is_concerned(uid(object), version, shown).then(|| Name::of(object.meta()))?;
             (!self.queue.awaits_later(&name, listing.begun)).then_some((name, object.lane))
         };
         self.driver.resources.state().iter().filter_map(|object| concerned(object)).collect()

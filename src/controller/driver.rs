@@ -13,7 +13,7 @@ use crate::lifecycle::observed::Observed;
 use crate::lifecycle::settled;
 use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
-use crate::resources::{Key, KeyKind};
+use crate::resources::Key;
 use crate::token_api::CallError;
 use crate::traces;
 
@@ -65,57 +65,56 @@ impl<K: Key> Driver<K> {
 /// One pass over a key, in a task of its own: whatever becomes of the watch, a pass that has begun is finished. `failed` says
 /// why the list can't be had that the key waited for.
 pub(super) async fn look_at<K: Key>(driver: Arc<Driver<K>>, name: &Name, failed: Option<CallError>) -> End {
-    let context = &driver.context;
+    let context = Arc::clone(&driver.context);
     // Much may have happened while it stood in line: the resource may be gone, or the Lease.
     let object = driver.cached(name).filter(|_| context.leadership.is_held());
     let object =
         object.filter(|object| !driver.keys.is_buried(object.meta().uid.as_deref().unwrap_or_default()));
     let Some(object) = object else { return End::Rest };
     let counted = context.metrics.passes.begin(K::KIND);
-    let cached = match KeyObject::read(&object, &context.installation, None) {
-        Ok(cached) => cached,
-        Err(invalid) => {
-            unreadable(context, &driver.keys, K::KIND, &invalid);
-            counted.end(PassEnd::Unreadable);
-            return End::Rest;
-        }
-    };
-    let (span, uid) = (cached.identity.span(None), cached.identity.uid.clone());
-    let pass = context.passes.spawn(pass(Arc::clone(&driver), cached, failed).instrument(span.clone()));
-    let (end, outcome) = match pass.await {
-        Ok(End::Rest) => (End::Rest, PassEnd::Rest),
-        Ok(again) => (again, PassEnd::Later),
-        Err(error) => {
-            // The panic has been logged where it happened; its payload isn't repeated.
-            span.in_scope(|| tracing::error!(panicked = error.is_panic(), "a pass ended before its time"));
-            (End::Later(RETRY), PassEnd::Panic)
-        }
-    };
-    driver.rest(&uid);
+    let span = Identity::of(K::KIND, object.meta(), &context.installation).span(None);
+    let pass = context.passes.spawn(pass(driver, object, failed).instrument(span.clone()));
+    let (end, outcome) = pass.await.unwrap_or_else(|error| {
+        // The panic has been logged where it happened; its payload isn't repeated.
+        span.in_scope(|| tracing::error!(panicked = error.is_panic(), "a pass ended before its time"));
+        (End::Later(RETRY), PassEnd::Panic)
+    });
     counted.end(outcome);
     end
 }
 
-/// One object that can't be read harms no other; it is reported once.
-fn unreadable(context: &Context, keys: &Keys, kind: KeyKind, invalid: &InvalidObject) {
-    let InvalidObject { error, metadata } = invalid;
-    if !keys.is_news(metadata) {
-        return;
-    }
-    let identity = Identity {
-        kind,
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-        uid: metadata.uid.clone().unwrap_or_default(),
-        installation: context.installation.as_str().to_owned(),
+/// One pass, of whatever can be read.
+async fn pass<K: Key>(
+    driver: Arc<Driver<K>>,
+    object: Arc<CachedKey<K>>,
+    failed: Option<CallError>,
+) -> (End, PassEnd) {
+    let cached = match KeyObject::read(&object, &driver.context.installation, None) {
+        Ok(cached) => cached,
+        Err(invalid) => {
+            unreadable(&driver, &invalid);
+            return (End::Rest, PassEnd::Unreadable);
+        }
     };
-    let _span = identity.span(None).entered();
-    context.events.unreadable(&identity, error);
+    let uid = cached.identity.uid.clone();
+    let end = steps(&driver, cached, failed).await;
+    driver.rest(&uid);
+    (end, if end == End::Rest { PassEnd::Rest } else { PassEnd::Later })
+}
+
+/// One object that can't be read harms no other; it is reported once.
+fn unreadable<K: Key>(driver: &Driver<K>, invalid: &InvalidObject) {
+    let Driver { context, keys, .. } = driver;
+    let InvalidObject { error, metadata } = invalid;
+    if keys.is_news(metadata) {
+        let identity = Identity::of(K::KIND, metadata, &context.installation);
+        context.events.unreadable(&identity, error);
+    }
 }
 
 /// Steps until there is nothing to do; then says what will bring something.
-async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, failed: Option<CallError>) -> End {
-    let Driver { context, secrets, keys, .. } = &*driver;
+async fn steps<K: Key>(driver: &Driver<K>, cached: KeyObject, failed: Option<CallError>) -> End {
+    let Driver { context, secrets, keys, .. } = driver;
     let reference = ObjectRef::new(&cached.secret_name).within(&cached.identity.namespace);
     let secret = secrets.get(&reference);
     let key = keys.of(&cached);
@@ -138,7 +137,7 @@ async fn pass<K: Key>(driver: Arc<Driver<K>>, cached: KeyObject, failed: Option<
         let observed = context.observe(&mut key, since);
         let step = decide(&observed);
         if matches!(step, Step::Rest { .. }) && settled::is_settled(&observed) {
-            settle(&driver, &key, &observed);
+            settle(driver, &key, &observed);
         }
         let operation = step.operation().or_else(|| key.operation());
         let span = key.identity().span(operation);

@@ -30,7 +30,6 @@ enum Known {
 }
 
 /// What a key came to rest upon that need not look at lists which show the same of it.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Settled {
     /// The resource's version.
     pub(super) version: Version,
@@ -113,9 +112,10 @@ impl Keys {
         }
     }
 
-    /// Whether a list that shows this is news to the key, or its resource isn't what it came to rest upon.
-    pub(super) fn is_concerned(&self, uid: &str, now: &Settled) -> bool {
-        !matches!(lock(&self.known).get(uid), Some(Known::Settled { upon, shaken: false, .. }) if upon == now)
+    /// Whether a list that shows this is news to the key, or its resource isn't of the version that it came to rest upon.
+    pub(super) fn is_concerned(&self, uid: &str, version: &str, shown: u64) -> bool {
+        let is_so = |upon: &Settled| upon.version == version && upon.shown == shown;
+        !matches!(lock(&self.known).get(uid), Some(Known::Settled { upon, shaken: false, .. }) if is_so(upon))
     }
 
     /// Keys that are settled wait for their time by the monotonic clock: where the wall clock was set, all look at it anew.
@@ -231,7 +231,7 @@ mod tests {
         for (now, concerned) in [(at(10, 1_000), false), (at(400, 1_391), false), (at(500, 5_000), true)] {
             keys.settle("", settled(), Memory::default().remains());
             keys.notice_clocks(now);
-            assert_eq!(keys.is_concerned("", &settled()), concerned, "{now:?}");
+            assert_eq!(keys.is_concerned("", "7", 1), concerned, "{now:?}");
         }
     }
 
@@ -310,17 +310,17 @@ mod tests {
 
     #[test]
     fn a_list_is_news_to_who_is_at_work_and_to_whom_it_shows_another_thing() {
-        let settled = |version: &str, shown| Settled { version: version.to_owned(), shown };
+        let settled = Settled { version: "7".to_owned(), shown: 1 };
         let keys = Keys::default();
         let object = key();
-        assert!(keys.is_concerned("", &settled("7", 1)), "nobody has looked yet");
+        assert!(keys.is_concerned("", "7", 1), "nobody has looked yet");
         drop(keys.of(&object));
-        keys.settle("", settled("7", 1), Memory::default().remains());
-        assert!(!keys.is_concerned("", &settled("7", 1)));
-        assert!(keys.is_concerned("", &settled("8", 1)), "somebody wrote it");
-        assert!(keys.is_concerned("", &settled("7", 2)), "the list shows something else");
+        keys.settle("", settled, Memory::default().remains());
+        assert!(!keys.is_concerned("", "7", 1));
+        assert!(keys.is_concerned("", "8", 1), "somebody wrote it");
+        assert!(keys.is_concerned("", "7", 2), "the list shows something else");
         drop(keys.of(&object));
-        assert!(keys.is_concerned("", &settled("7", 1)), "a pass is under way");
+        assert!(keys.is_concerned("", "7", 1), "a pass is under way");
     }
 
     fn installation() -> Installation {

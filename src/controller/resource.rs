@@ -56,8 +56,7 @@ impl KeyObject {
     ) -> Result<Self, InvalidObject> {
         let mut object = cached.unpack()?;
         let meta = std::mem::take(object.meta_mut());
-        let [name, namespace, uid, version] =
-            [meta.name, meta.namespace, meta.uid, meta.resource_version].map(Option::unwrap_or_default);
+        let identity = Identity::of(K::KIND, &meta, installation);
         let finalizers = meta.finalizers.unwrap_or_default();
         let asked_now = meta.annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_NOW));
         let parts = object.parts();
@@ -68,17 +67,17 @@ impl KeyObject {
                 place: cached.place.clone(),
                 uid: cached.uid.clone(),
             },
-            secret_name: desired::secret_name(&parts, &name).to_owned(),
+            secret_name: desired::secret_name(&parts, &identity.name).to_owned(),
             secret_key: key.to_owned(),
             asked,
             created: meta.creation_timestamp.map(|created| created.0),
             view: ResourceView {
-                version,
+                version: meta.resource_version.unwrap_or_default(),
                 live: asked.is_some(),
                 generation: meta.generation.unwrap_or_default(),
                 deleting: meta.deletion_timestamp.is_some(),
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
-                desired: Desired::parse(&parts, &name),
+                desired: Desired::parse(&parts, &identity.name),
                 requesters: cached.requesters(),
                 rotate_now: asked_now.and_then(|asked| rotate_now(asked)),
                 deletion_policy: parts.deletion_policy.unwrap_or_default(),
@@ -87,13 +86,7 @@ impl KeyObject {
             },
             finalizers,
             labels: meta.labels.unwrap_or_default(),
-            identity: Identity {
-                kind: K::KIND,
-                namespace,
-                name,
-                uid,
-                installation: installation.as_str().to_owned(),
-            },
+            identity,
         })
     }
 

@@ -68,6 +68,18 @@ pub struct Identity {
 const MAX_UIDS: usize = 8;
 
 impl Identity {
+    /// Which resource these are the metadata of.
+    pub(super) fn of(kind: KeyKind, meta: &ObjectMeta, installation: &Installation) -> Self {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        Self {
+            kind,
+            namespace: text(&meta.namespace),
+            name: text(&meta.name),
+            uid: text(&meta.uid),
+            installation: installation.as_str().to_owned(),
+        }
+    }
+
     /// The span of lines about it, in the course of this operation.
     pub(super) fn span(&self, operation: Option<&str>) -> tracing::Span {
         telemetry::of_key(self.kind.kind(), &self.namespace, &self.name, &self.uid, operation)
