@@ -8,7 +8,7 @@ use crate::report::{Foreign, Limited, Rest, Slow};
 pub(super) fn rest(page: &mut String, all: &[&Rest]) {
     page.push_str(
         "\n## Where nothing is to be done\n\n**A restart** of one replica over keys that are Ready: from the start of the process until every key was \
-         looked at and none waits, against bare lists of the same objects (both kinds and the metadata of the Secrets, at once, page by page, \
+         looked at, none waits and its processor time stands still, against bare lists of the same objects (both kinds and the metadata of the Secrets, at once, page by page, \
          nothing decoded). A write would fail the run.\n\n\
          | keys | bare lists: seconds | restart: seconds | ratio | writes | to the API server | to the token API | most memory | at rest | processor |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
