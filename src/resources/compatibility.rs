@@ -58,10 +58,9 @@ fn narrowed(before: &Value, after: &Value) -> Vec<String> {
         if old["subresources"] != new["subresources"] {
             found.push(format!("{name}: the subresources changed"));
         }
-        let schema = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
-        compare(name, &schema(old), &schema(new), &mut found);
-        let (old, new) = (schema(old), schema(new));
-        for (field, message) in relations(name, &new).difference(&relations(name, &old)) {
+        let [old, new] = [old, new].map(|version| &version["schema"]["openAPIV3Schema"]);
+        compare(name, old, new, &mut found);
+        for (field, message) in relations(name, new).difference(&relations(name, old)) {
             found.push(format!("{field}: a new rule, {message}"));
         }
     }
@@ -286,7 +285,6 @@ fn whatever_would_refuse_what_is_stored_is_found() {
             assert_eq!(narrowed(&after, &before), [""; 0], "a new field harms nobody: {told}");
         }
     }
-
     let mut renamed = serde_json::to_value(&crds()[0]).unwrap();
     let before = renamed.clone();
     renamed["spec"]["versions"][0]["name"] = json!("v1");
