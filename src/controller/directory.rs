@@ -185,3 +185,33 @@ impl Directory {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::AccessKey;
+
+    #[test]
+    fn of_a_resource_that_can_not_be_read_no_status_is_seen() {
+        let (store, mut cache) = reflector::store::<CachedKey<AccessKey>>();
+        for (name, rotation) in [("broken", json!("weekly")), ("whole", json!({"generation": 2}))] {
+            let key = json!({
+                "metadata": {"name": name, "namespace": "shop", "uid": name},
+                "spec": {"rotation": rotation},
+                "status": {"observedGeneration": 3},
+            });
+            cache.apply_watcher_event(&Event::Apply(serde_json::from_value(key).unwrap()));
+        }
+        let mut seen = BTreeMap::new();
+        store.glance(&mut |Glance { meta, status, readable, .. }| {
+            let generation = status.and_then(|status| status.observed_generation);
+            seen.insert(meta.name.clone().unwrap(), (readable, generation));
+        });
+        let expected = [("broken", (false, None)), ("whole", (true, Some(3)))];
+        assert_eq!(seen, BTreeMap::from(expected.map(|(name, it)| (name.to_owned(), it))));
+    }
+}
