@@ -234,6 +234,7 @@ fn seen_generation(observed: &Observed) -> i64 {
 /// Shows `verdict`; once it is shown, `otherwise`. Status is written only when it differs.
 pub(super) fn show(observed: &Observed, verdict: &Verdict, otherwise: Step) -> Step {
     let mut status = observed.resource.status.clone();
+    status::note_secret(observed, &mut status);
     status::set_conditions(&mut status, verdict, observed.resource.generation, observed.now.wall);
     write_if_changed(observed, status, otherwise)
 }

@@ -72,6 +72,9 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
     if full && !in_doubt {
         return close_full(observed);
     }
+    if let Some(step) = upkeep::doubt(observed, clauses) {
+        return step;
+    }
     if let Some(blocked) = upkeep::blocked(observed, operation.reason) {
         return blocked;
     }

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use crate::resources::{
-    HistoryEntry, HistoryEvent, LastRotation, OperationReason, RolloutStatus, SecretStatus,
-};
+use crate::resources::{HistoryEntry, HistoryEvent, LastRotation, OperationReason, RolloutStatus};
 
 use super::absence::{list_at, pending};
 use super::clauses::Clauses;
@@ -160,11 +158,7 @@ fn rebuild(observed: &Observed, desired: &Desired, secret: &OurSecret) -> Step {
     status.rollout =
         restarts.then(|| RolloutStatus { operation: record.operation.clone(), since: to_time(now) });
     let current = secret.contents == Contents::Current;
-    status.secret = Some(SecretStatus {
-        name: desired.secret_name.clone(),
-        key: desired.secret_key.clone(),
-        resource_version: current.then(|| secret.version.clone()),
-    });
+    status::tell_secret(observed, &mut status, current.then_some(secret.version.as_str()));
     schedule::tell_next(desired, &observed.owner.uid, &mut status, now);
     let verdict = status::at_rest(observed, &status);
     status::set_conditions(&mut status, &verdict, observed.resource.generation, now);

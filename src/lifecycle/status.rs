@@ -9,7 +9,7 @@ use crate::resources::{
     OperationReason, RolloutStatus, RotationStrategy, SecretStatus, Superseded, TokenStatus,
 };
 
-use super::observed::Observed;
+use super::observed::{Contents, Observed};
 use super::rollout;
 use super::schedule;
 use super::time::{later, to_time};
@@ -191,8 +191,33 @@ pub fn tells_of_trouble(status: &KeyStatus) -> bool {
         Reason::AnswerUnusable,
         Reason::SecretRefused,
     ];
+    TROUBLE.into_iter().any(|reason| tells(status, reason))
+}
+
+/// Whether the condition Ready gives this reason.
+#[must_use]
+pub fn tells(status: &KeyStatus, reason: Reason) -> bool {
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    ready.is_some_and(|ready| TROUBLE.iter().any(|reason| reason.as_str() == ready.reason))
+    ready.is_some_and(|ready| ready.reason == reason.as_str())
+}
+
+/// Notes which version of the current token's Secret is as the spec asks, where its data was read.
+pub fn note_secret(observed: &Observed, status: &mut KeyStatus) {
+    let read = observed.ours().filter(|secret| secret.contents == Contents::Current);
+    if let Some(secret) = read.filter(|_| status.token.is_some()) {
+        tell_secret(observed, status, Some(&secret.version));
+    }
+}
+
+/// Tells where the value is, as the spec says or said last, and which version of that is as the spec asks.
+pub fn tell_secret(observed: &Observed, status: &mut KeyStatus, version: Option<&str>) {
+    let resource_version = version.map(ToOwned::to_owned);
+    if let Ok(desired) = &observed.resource.desired {
+        let (name, key) = (desired.secret_name.clone(), desired.secret_key.clone());
+        status.secret = Some(SecretStatus { name, key, resource_version });
+    } else if let Some(told) = &mut status.secret {
+        told.resource_version = resource_version;
+    }
 }
 
 /// Adds a token to those that are to be revoked, unless it is there already.
@@ -228,7 +253,7 @@ pub fn with_intent(observed: &Observed, operation: &Operation, mut status: KeySt
         OperationKind::Rotate => {
             Verdict::reconciling(false, Reason::Rotating, "The token is being rotated in place.")
         }
-        OperationKind::Create => creating(observed, operation.reason),
+        OperationKind::Create => creating(observed, operation),
     };
     status.operation = Some(operation.clone());
     set_conditions(&mut status, &verdict, observed.resource.generation, observed.now.wall);
@@ -236,7 +261,9 @@ pub fn with_intent(observed: &Observed, operation: &Operation, mut status: KeySt
 }
 
 /// The row of the table that holds while a token is made for `reason`.
-fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
+fn creating(observed: &Observed, operation: &Operation) -> Verdict {
+    let reason = operation.reason;
+    let lives = is_ready(&observed.resource.status) && !operation.value_in_doubt;
     match reason {
         OperationReason::Created | OperationReason::Activated => {
             Verdict::reconciling(false, Reason::Minting, "A token is being made.")
@@ -274,7 +301,7 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
         OperationReason::Expiring if !expired(observed) => {
             Verdict::ready("The token is about to expire and is being replaced.")
         }
-        OperationReason::Scheduled if is_ready(&observed.resource.status) => {
+        OperationReason::Scheduled if lives => {
             Verdict::ready("A rotation is due by schedule; a new token is being made.")
         }
         OperationReason::Expiring => Verdict::reconciling(
@@ -282,19 +309,15 @@ fn creating(observed: &Observed, reason: OperationReason) -> Verdict {
             Reason::Expired,
             "The token has expired; a replacement is being made.",
         ),
-        OperationReason::GenerationRaised | OperationReason::RotateNow
-            if is_ready(&observed.resource.status) =>
-        {
-            Verdict::reconciling(
-                true,
-                Reason::RotationPending,
-                if overlaps(observed) && reason == OperationReason::GenerationRaised {
-                    "A new token is being made; the old one lives on for spec.rotation.grace."
-                } else {
-                    "The token can't be rotated in place; a new one is being made."
-                },
-            )
-        }
+        OperationReason::GenerationRaised | OperationReason::RotateNow if lives => Verdict::reconciling(
+            true,
+            Reason::RotationPending,
+            if overlaps(observed) && reason == OperationReason::GenerationRaised {
+                "A new token is being made; the old one lives on for spec.rotation.grace."
+            } else {
+                "The token can't be rotated in place; a new one is being made."
+            },
+        ),
         OperationReason::GenerationRaised | OperationReason::RotateNow | OperationReason::Scheduled => {
             Verdict::reconciling(
                 false,
@@ -406,13 +429,7 @@ pub fn with_commit(
         generation: operation.generation,
         operation: operation.id.clone(),
     });
-    if let Ok(desired) = &observed.resource.desired {
-        status.secret = Some(SecretStatus {
-            name: desired.secret_name.clone(),
-            key: desired.secret_key.clone(),
-            resource_version: checked.map(ToOwned::to_owned),
-        });
-    }
+    tell_secret(observed, &mut status, checked);
     status.next_rotation = None;
     if let Ok(desired) = &observed.resource.desired {
         schedule::tell_next(desired, &observed.owner.uid, &mut status, now);

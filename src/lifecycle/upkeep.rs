@@ -55,7 +55,9 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
         Err(invalid) => {
-            return show(observed, &invalid_spec(observed, invalid), rest());
+            return doubt(observed, clauses).unwrap_or_else(|| {
+                wait(observed, &invalid_spec(observed, invalid), tidy(observed, clauses))
+            });
         }
     };
     if let Some(step) = adoption::decide(observed, desired) {
@@ -86,20 +88,26 @@ pub(super) fn make_room(observed: &Observed, clauses: Clauses) -> Step {
         Ok(waits) => waits,
         Err(step) => return step,
     };
-    let due = revoke_due(observed, clauses, Proviso::NotItself).filter(|_| clauses.makes_room);
-    let step = due.unwrap_or_else(|| Step::Rest { until: timer(observed, clauses) });
-    let step = without_a_place(observed, &full(observed, false), is_urgent(observed), step);
+    let step = without_a_place(observed, &full(observed, false), is_urgent(observed), clauses);
     no_longer_than(step, waits.as_ref())
 }
 
-/// Says that there is no place, and goes on. An emergency ends every grace.
-fn without_a_place(observed: &Observed, verdict: &Verdict, urgent: bool, otherwise: Step) -> Step {
+/// Says that there is no place, and makes one. An emergency ends every grace.
+fn without_a_place(observed: &Observed, verdict: &Verdict, urgent: bool, clauses: Clauses) -> Step {
     let mut status = observed.resource.status.clone();
     if urgent {
         status::revoke_at_once(&mut status, observed.now.wall);
     }
+    if passes_unread(observed) {
+        return write_if_changed(observed, status, Step::ReadSecret);
+    }
+    status::note_secret(observed, &mut status);
     status::set_conditions(&mut status, verdict, observed.resource.generation, observed.now.wall);
-    write_if_changed(observed, status, otherwise)
+    let proviso = if clauses.makes_room { Proviso::NotItself } else { Proviso::Current };
+    let may = !observed.draining && (clauses.makes_room || observed.resource.status.operation.is_none());
+    let due = revoke_due(observed, clauses, proviso).filter(|_| may);
+    let makes_room = due.unwrap_or_else(|| Step::Rest { until: timer(observed, clauses) });
+    write_if_changed(observed, status, makes_room)
 }
 
 /// How long a rollout that is under way takes at least, and what a person must do for it.
@@ -124,8 +132,7 @@ fn advance(observed: &Observed, desired: &Desired) -> Result<Option<Waits>, Step
 }
 
 fn invalid_spec(observed: &Observed, invalid: &InvalidSpec) -> Verdict {
-    let ready = status::is_ready(&observed.resource.status);
-    Verdict::stalled(ready, Reason::InvalidSpec, invalid.to_string())
+    Verdict::stalled(holds_living_value(observed), Reason::InvalidSpec, invalid.to_string())
 }
 
 /// A foreign Secret isn't watched (only ours are, by their label): it is looked at so often.
@@ -184,11 +191,8 @@ fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
         SecretView::Absent { live: true } => return Need::Value(OperationReason::SecretMissing),
         SecretView::Ours(secret) => secret,
     };
-    let checked = current.secret.as_ref().and_then(|checked| checked.resource_version.as_ref());
-    let known =
-        checked == Some(&secret.version) && current.observed_generation == Some(observed.resource.generation);
     match secret.contents {
-        Contents::Unread if !known => return Need::Look(Step::ReadSecret),
+        Contents::Unread if !is_checked(observed, secret) => return Need::Look(Step::ReadSecret),
         Contents::Changed => return Need::Value(OperationReason::SecretChanged),
         Contents::Unread | Contents::Current | Contents::Stale => {}
     }
@@ -236,10 +240,54 @@ fn need(observed: &Observed, desired: &Desired, clauses: Clauses) -> Need {
     Need::Nothing
 }
 
+/// Whether the Secret is known, without its data, to be as the spec asks; while that can't be acted on, to be as the
+/// operator wrote it.
+fn is_checked(observed: &Observed, secret: &OurSecret) -> bool {
+    let status = &observed.resource.status;
+    let checked = status.secret.as_ref().and_then(|checked| checked.resource_version.as_ref());
+    let judged = observed.resource.desired.is_err() || !status::tells(status, Reason::InvalidSpec);
+    let same = status.observed_generation == Some(observed.resource.generation);
+    checked == Some(&secret.version) && same && judged
+}
+
+/// A look at the value of a key that passes for ready and needs another one: what brings that may be held back for weeks,
+/// and somebody revoke the token meanwhile.
+pub(super) fn doubt(observed: &Observed, clauses: Clauses) -> Option<Step> {
+    let status = &observed.resource.status;
+    let token = status.token.as_ref().filter(|_| status::is_ready(status))?;
+    let secret = observed.ours().filter(|secret| secret.record.token.id.as_str() == token.id)?;
+    if secret.contents == Contents::Changed {
+        return None;
+    }
+    match drift::examine(observed, token, secret, clauses) {
+        Finding::Look(step) => Some(step),
+        Finding::Lives | Finding::Lost(_) => None,
+    }
+}
+
+/// Says why the key waits.
+fn wait(observed: &Observed, verdict: &Verdict, otherwise: Step) -> Step {
+    if passes_unread(observed) { Step::ReadSecret } else { show(observed, verdict, otherwise) }
+}
+
+/// Whether the key passes for ready though its Secret wasn't looked at since somebody changed it: that won't do for one that
+/// waits.
+fn passes_unread(observed: &Observed) -> bool {
+    let unread = match &observed.secret {
+        SecretView::Unread | SecretView::Absent { live: false } => true,
+        SecretView::Ours(secret) => secret.contents == Contents::Unread && !is_checked(observed, secret),
+        SecretView::Absent { live: true } | SecretView::Foreign { .. } => false,
+    };
+    unread && status::is_ready(&observed.resource.status)
+}
+
 /// Begins an operation, or says what holds it back.
 fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, clauses: Clauses) -> Step {
+    if let Some(step) = doubt(observed, clauses) {
+        return step;
+    }
     if desired.suspend {
-        return show(observed, &suspended(observed, reason), tidy(observed, clauses));
+        return wait(observed, &suspended(observed, reason), tidy(observed, clauses));
     }
     if let Some(step) = blocked(observed, reason) {
         return step;
@@ -264,7 +312,7 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
     };
     if !has_place(observed, &operation) {
         let verdict = full(observed, holds_living_value(observed));
-        return without_a_place(observed, &verdict, operation.urgent, tidy(observed, clauses));
+        return without_a_place(observed, &verdict, operation.urgent, clauses);
     }
     // A key doesn't become ready because its operation was refused: why it isn't may have been forgotten by then.
     operation.value_in_doubt = match reason {
@@ -272,7 +320,8 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
         OperationReason::Adopted => false,
         _ => {
             let status = &observed.resource.status;
-            status.token.is_some() && !status::is_ready(status)
+            let lost = |token| drift::lost(observed, token).is_some();
+            status.token.as_ref().is_some_and(|token| !status::is_ready(status) || lost(token))
         }
     };
     if observed.memory.preflight.is_none() {
@@ -342,7 +391,7 @@ fn operation(observed: &Observed, desired: &Desired, reason: OperationReason) ->
 pub(super) fn blocked(observed: &Observed, wanted: OperationReason) -> Option<Step> {
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
-        Err(invalid) => return Some(show(observed, &invalid_spec(observed, invalid), rest())),
+        Err(invalid) => return Some(wait(observed, &invalid_spec(observed, invalid), rest())),
     };
     if let SecretView::Foreign { owner, .. } = &observed.secret {
         return Some(show(observed, &conflict(desired, owner), look_again(observed)));
@@ -353,11 +402,11 @@ pub(super) fn blocked(observed: &Observed, wanted: OperationReason) -> Option<St
             Reason::NamesAltered,
             Reason::NamesAltered.meaning(),
         );
-        return Some(show(observed, &verdict, rest()));
+        return Some(wait(observed, &verdict, rest()));
     }
     let Pending { trouble, until } = pending(observed)?;
     let verdict = failed(trouble, wanted, holds_living_value(observed));
-    Some(show(observed, &verdict, Step::Rest { until }))
+    Some(wait(observed, &verdict, Step::Rest { until }))
 }
 
 /// Whether the Secret holds a value that lives, as far as is known.
@@ -436,11 +485,7 @@ pub(super) fn verdict_without_operation(
 /// No new value is needed: revoke what is due, claim what nobody names, say what is so.
 fn maintain(observed: &Observed, desired: &Desired, waits: Option<&Waits>, clauses: Clauses) -> Step {
     let mut status = observed.resource.status.clone();
-    if let (Some(checked), Some(secret)) = (&mut status.secret, observed.ours())
-        && secret.contents == Contents::Current
-    {
-        checked.resource_version = Some(secret.version.clone());
-    }
+    status::note_secret(observed, &mut status);
     status.workloads.clone_from(&observed.users);
     believe_expiry(observed, &mut status);
     if let Some(token) = &mut status.token {
@@ -484,30 +529,31 @@ fn tidy(observed: &Observed, clauses: Clauses) -> Step {
     if observed.draining {
         return rest();
     }
-    let status = &observed.resource.status;
-    let crowded = status.superseded.len() + 2 > observed.places;
-    let proviso = if crowded && clauses.makes_room { Proviso::NotItself } else { Proviso::Current };
-    if let Some(step) = revoke_due(observed, clauses, proviso) {
+    if let Some(step) = revoke_due(observed, clauses, Proviso::Current) {
         return step;
     }
-    let Some(id) = stray(observed).filter(|_| clauses.sweeps) else { return rests };
+    let status = &observed.resource.status;
+    // A status that was lost is rebuilt first; and a new token needs the places that are left.
+    let may_claim = status.token.is_some() && status.superseded.len() + 2 <= observed.places;
+    let Some(id) = stray(observed).filter(|_| clauses.sweeps && may_claim) else { return rests };
     if let Some(step) = held_off(observed, clauses) {
         return step;
     }
     if !clauses.sweeper_names {
         return Step::Revoke { id };
     }
-    let secret = match current_secret(observed) {
-        Ok(secret) => secret,
-        Err(step) => return step.unwrap_or(rests),
+    let secret = match &observed.secret {
+        SecretView::Ours(secret) if secret.live => Some(secret),
+        SecretView::Absent { live: true } => None,
+        SecretView::Foreign { .. } => return rests,
+        SecretView::Ours(_) | SecretView::Unread | SecretView::Absent { live: false } => {
+            return Step::ReadSecret;
+        }
     };
     if !observed.resource.live {
         return Step::ReadResource;
     }
-    if !status::is_ready(status) || crowded {
-        return rests;
-    }
-    if let Some(fence) = fence(secret, &id).filter(|_| clauses.fences) {
+    if let Some(fence) = secret.and_then(|secret| fence(secret, &id)).filter(|_| clauses.fences) {
         return fence;
     }
     let mut claimed = status.clone();
@@ -535,22 +581,28 @@ fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso) -> Option
         return Some(write_if_changed(observed, status, rest()));
     }
     let is_due =
-        |entry: &&Superseded| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono);
-    let mut due = status.superseded.iter().filter(is_due).map(|entry| &entry.id).peekable();
-    due.peek()?;
+        |entry: &Superseded| due_at(observed, entry, clauses).is_some_and(|at| at <= observed.now.mono);
+    if !status.superseded.iter().any(is_due) {
+        return None;
+    }
     if let Some(step) = held_off(observed, clauses) {
         return Some(step);
     }
-    let secret = match (proviso, &observed.secret) {
-        (Proviso::NotItself, SecretView::Absent { live: true }) => None,
-        (Proviso::NotItself, SecretView::Ours(secret)) if secret.live => Some(secret),
-        _ => match current_secret(observed) {
-            Ok(secret) => Some(secret),
-            Err(step) => return step,
-        },
+    let (secret, replaced) = match (current_secret(observed), proviso, &observed.secret) {
+        (Ok(secret), ..) => (Some(secret), true),
+        (Err(None), Proviso::NotItself, SecretView::Absent { .. }) => (None, false),
+        (Err(None), Proviso::NotItself, SecretView::Ours(secret)) => (Some(secret), false),
+        (Err(step), ..) => return step,
     };
     let named = |id: &str| secret.is_some_and(|secret| secret.record.token.id.as_str() == id);
-    let mut revocable = due.filter(|id| !named(id)).peekable();
+    let others = || status.superseded.iter().filter(|entry| !named(&entry.id));
+    // What the Secret held before the last commit has been replaced in it. One of those superseded since may be what it
+    // held last, if nothing tells any more: only what was made after that one goes before it.
+    let committed = status.last_rotation.as_ref().map(|last| last.time.0);
+    let was_replaced = |entry: &Superseded| committed.is_some_and(|committed| entry.since.0 <= committed);
+    let is_newest = |entry: &Superseded| others().next_back().is_some_and(|last| last.id == entry.id);
+    let may_go = |entry: &&Superseded| is_due(entry) && (replaced || was_replaced(entry) || is_newest(entry));
+    let mut revocable = others().filter(may_go).map(|entry| &entry.id).peekable();
     let first = *revocable.peek()?;
     // One that has yet to be looked for doesn't hold up those that have been found.
     let id = revocable.find(|id| observed.verified(id)).unwrap_or(first);

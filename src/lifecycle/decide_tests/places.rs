@@ -101,3 +101,21 @@ fn an_emergency_amidst_a_recovery_ends_every_grace() {
     let Step::WriteStatus { status, .. } = case.step() else { panic!() };
     assert!(status.superseded.iter().all(|entry| entry.revoke_after <= to_time(case.0.now.wall)));
 }
+
+#[test]
+fn without_a_secret_the_newest_goes_before_what_it_may_have_held() {
+    let gone = |o: &mut Observed| o.secret = SecretView::Absent { live: true };
+    let case = crowded(Case::minted(), MAX_SUPERSEDED).with(gone).with(|o| {
+        let committed = o.now.wall.as_second() - 500;
+        o.resource.status.last_rotation.as_mut().unwrap().time =
+            to_time(Timestamp::from_second(committed).unwrap());
+    });
+    let newest = format!("tok_a{}", MAX_SUPERSEDED - 1);
+    let (case, step) = once_shown(case);
+    assert!(matches!(step, Step::Rest { until: Some(_) }), "the newest has grace: {step:?}");
+    let case = case.with(|o| {
+        let newest = o.resource.status.superseded.last_mut().unwrap();
+        newest.revoke_after = to_time(later(newest.since.0, Duration::from_mins(1)));
+    });
+    assert_eq!(case.step(), revokes(&newest));
+}

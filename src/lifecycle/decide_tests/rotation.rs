@@ -149,7 +149,8 @@ fn where_status_was_lost_the_secret_tells_which_rotation_at_once_was_made() {
 #[test]
 fn an_emergency_is_not_held_up_by_revocations_that_fail() {
     let full = |tokens: i64| {
-        (0..tokens).fold(Case::minted(), |case, nr| case.superseding(&format!("tok_a{nr}"), 10, 60))
+        let minted = Case::minted().secret(|secret| secret.contents = Contents::Current);
+        (0..tokens).fold(minted, |case, nr| case.superseding(&format!("tok_a{nr}"), 10, 60))
     };
     assert_eq!(full(7).overlapping(1).shown(), (true, "SupersededFull".to_owned(), true));
     let (operation, _) = full(7).asked(1).begun();

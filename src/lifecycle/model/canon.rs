@@ -275,6 +275,7 @@ impl Canon {
             finalizer,
             policy,
             suspend,
+            invalid,
             state,
             adopt,
             changes,
@@ -291,6 +292,7 @@ impl Canon {
         self.flag(*finalizer);
         self.byte(*policy as u8);
         self.flag(*suspend);
+        self.flag(*invalid);
         self.byte(*state as u8);
         self.byte(adopt.map_or(9, |value| value as u8));
         self.byte(*changes as u8);

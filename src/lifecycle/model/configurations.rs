@@ -118,6 +118,7 @@ const NEW_UID: Kind = Kind::Outside(Outside::NewUid);
 const AGAIN: Kind = Kind::Outside(Outside::MakeAgain);
 const AGAIN_AT_ONCE: Kind = Kind::Outside(Outside::MakeAgainAtOnce);
 const SUSPEND: Kind = Kind::Outside(Outside::ToggleSuspend);
+const SPOIL: Kind = Kind::Outside(Outside::ToggleValid);
 const REVOKE_OLDEST: Kind = Kind::Outside(Outside::RevokeOldest);
 const REVOKE_NEWEST: Kind = Kind::Outside(Outside::RevokeNewest);
 const ROTATE: Kind = Kind::Outside(Outside::RotateElsewhere);
@@ -225,6 +226,17 @@ configurations! {
     revoked_elsewhere_and_halted:
         Configuration { changes: ExternalChangePolicy::Halt, ..READY }, 3, 4, [
         (REVOKE_OLDEST, 1), (ROTATE, 1), (Kind::Deceit, 1), (RAISE, 1), (Kind::Crash, 1), (DELETE, 1)
+    ];
+    halted_and_a_call_arrives_late:
+        Configuration { changes: ExternalChangePolicy::Halt, loose: true, ..OVERLAP }, 3, 5, [
+        (REVOKE_OLDEST, 1), (ROTATE, 1), (RAISE, 2), (DELETE_SECRET, 1), (Kind::Crash, 1), (Kind::Late, 1), (Kind::Lost, 1)
+    ];
+    suspended_and_a_call_arrives_late: Configuration { loose: true, ..OVERLAP }, 3, 5, [
+        (SUSPEND, 2), (RAISE, 1), (REVOKE_OLDEST, 1), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (Kind::Crash, 1), (Kind::Late, 1)
+    ];
+    the_spec_is_invalid_for_a_while: OVERLAP, 3, 5, [
+        (SPOIL, 2), (RAISE, 1), (REVOKE_OLDEST, 1), (ROTATE, 1), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (WIPE, 1),
+        (Kind::Crash, 1), (Kind::Late, 1)
     ];
     the_state_is_revoked: READY, 3, 5, [
         (REVOKED, 1), (ACTIVE, 1), (Kind::Crash, 1), (Kind::Late, 1), (RAISE, 1), (Kind::Lost, 1)

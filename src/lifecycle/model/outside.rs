@@ -22,6 +22,8 @@ pub(super) enum Outside {
     /// `kubectl replace`: the finalizer is gone.
     WipeFinalizer,
     ToggleSuspend,
+    /// The spec asks for something that can't be done, or no longer.
+    ToggleValid,
     /// `spec.rotation.strategy` becomes the other one.
     ToggleStrategy,
     /// The annotation `rotate-now` gets a new value.
@@ -65,6 +67,7 @@ impl Outside {
         Self::ForgeRecord,
         Self::WipeFinalizer,
         Self::ToggleSuspend,
+        Self::ToggleValid,
         Self::ToggleStrategy,
         Self::RotateNow,
         Self::Delete,
@@ -100,9 +103,11 @@ impl Outside {
         let unmarked = world.secret.as_ref().is_some_and(|secret| !secret.edited && secret.value != 0);
         let mut living = world.tokens.iter().filter(|token| token.ours && token.revoked.is_none());
         match self {
-            Self::RaiseGeneration | Self::ToggleSuspend | Self::ToggleStrategy | Self::RotateNow => {
-                !resource.deleting
-            }
+            Self::RaiseGeneration
+            | Self::ToggleSuspend
+            | Self::ToggleValid
+            | Self::ToggleStrategy
+            | Self::RotateNow => !resource.deleting,
             // A person may say so until the resource is gone.
             Self::DeleteRetaining => resource.finalizer && resource.policy == DeletionPolicy::Revoke,
             Self::Delete | Self::WipeFinalizer => resource.finalizer && !resource.deleting,
@@ -174,6 +179,10 @@ impl Outside {
             Self::WipeFinalizer => world.edit(|resource| resource.finalizer = false),
             Self::ToggleSuspend => world.edit(|resource| {
                 resource.suspend = !resource.suspend;
+                resource.generation += 1;
+            }),
+            Self::ToggleValid => world.edit(|resource| {
+                resource.invalid = !resource.invalid;
                 resource.generation += 1;
             }),
             Self::ToggleStrategy => world.edit(|resource| {

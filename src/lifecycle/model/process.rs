@@ -372,7 +372,7 @@ impl Process {
         memory.notice(&resource.version.to_string(), &resource.status, ending, world.now());
         let rotation = RotationSpec {
             generation: Some(resource.asked),
-            grace: Some(format!("{GRACE}s")),
+            grace: Some(if resource.invalid { "a while".to_owned() } else { format!("{GRACE}s") }),
             strategy: Some(resource.strategy),
             every: resource.scheduled.then(|| format!("{EVERY}s")),
             ..RotationSpec::default()

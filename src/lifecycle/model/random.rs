@@ -89,12 +89,25 @@ impl Run {
         }
     }
 
-    /// Faults stop. Both processes go on until nothing happens any more; then the invariants at rest are checked.
+    /// Faults stop. What is held back comes to rest as well, and again once nobody holds it back any more.
     pub(super) fn settle(&mut self) {
         self.world.lists = Lists::True;
-        if self.world.resource.as_ref().is_some_and(|resource| resource.suspend) {
-            self.happen(&Event::Outside(Outside::ToggleSuspend));
+        self.come_to_rest();
+        let resource = self.world.resource.as_ref();
+        let (suspended, invalid) =
+            resource.map_or((false, false), |resource| (resource.suspend, resource.invalid));
+        for (held_back, lets_go) in [(suspended, Outside::ToggleSuspend), (invalid, Outside::ToggleValid)] {
+            if held_back {
+                self.happen(&Event::Outside(lets_go));
+            }
         }
+        if suspended || invalid {
+            self.come_to_rest();
+        }
+    }
+
+    /// Both processes go on until nothing happens any more; then the invariants at rest are checked.
+    fn come_to_rest(&mut self) {
         let mut quiet = 0;
         for _ in 0..400 {
             let before = (self.world.writes, self.world.mints);

@@ -53,6 +53,8 @@ pub(super) struct Resource {
     pub finalizer: bool,
     pub policy: DeletionPolicy,
     pub suspend: bool,
+    /// The spec asks for something that can't be done.
+    pub invalid: bool,
     pub state: DesiredState,
     pub adopt: Option<AdoptedValue>,
     pub changes: ExternalChangePolicy,
@@ -282,6 +284,7 @@ impl World {
             finalizer: false,
             policy: DeletionPolicy::Revoke,
             suspend: false,
+            invalid: false,
             state: DesiredState::Active,
             adopt: None,
             changes: ExternalChangePolicy::Replace,
@@ -587,7 +590,9 @@ impl World {
         if ending {
             return;
         }
-        if self.in_use.as_deref() == Some(id) {
+        if self.in_use.as_deref() == Some(id) && self.is_the_last_resort(id) {
+            self.in_use = None;
+        } else if self.in_use.as_deref() == Some(id) {
             self.violate(format!("I3: {id} was revoked before its replacement was in the Secret"));
         }
         // Where there is no place for it, what a rotation at once is to end ends before it.
@@ -605,6 +610,14 @@ impl World {
         if early.is_some() {
             self.violate(format!("I3: {id} was revoked before its grace was over"));
         }
+    }
+
+    /// Whether a token goes because there is no place for another one. Whoever deleted or changed the Secret took with it the
+    /// word on which token it held; those that were made after this one have gone.
+    fn is_the_last_resort(&self, id: &str) -> bool {
+        let Some(resource) = self.resource.as_ref().filter(|_| self.tampered) else { return false };
+        let superseded = &resource.status.superseded;
+        superseded.len() + 2 > self.places && superseded.last().is_some_and(|last| last.id == id)
     }
 
     /// A process of an earlier life gives back what it created. No life has said that it is ready with it.
@@ -679,9 +692,24 @@ impl World {
         }
     }
 
+    /// Whether a token waits for a spec that may be acted on: what was recorded is brought to its end then, a rollout too, a
+    /// status or a Secret that was lost is made anew, and what nobody names after that is claimed.
+    fn is_awaited(&self, resource: &Resource, id: &str) -> bool {
+        let record = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        let held = record.is_some_and(|record| record.token.id.as_str() == id);
+        let status = &resource.status;
+        let crowded = status.superseded.len() + 2 > self.places;
+        let under_way = status.operation.is_some() || status.rollout.is_some();
+        (resource.invalid || resource.suspend) && (held || crowded || status.token.is_none())
+            || resource.invalid && under_way
+    }
+
     /// I1, and with it what must hold at rest.
     pub(super) fn check_at_rest(&mut self) {
+        // The garbage collector has removed what a slow process wrote for a resource that is gone.
+        let collected = |record: &&Record| self.resource.is_none() && record.retained.is_none();
         let record = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
+        let record = record.filter(|record| !collected(record));
         // Tokens of a life that is over, and that no Secret remembers, are orphans that are reported.
         let reported = |token: &Token| {
             let uid = Tag::of_name(&token.name).map(|tag| tag.owner.uid);
@@ -702,7 +730,8 @@ impl World {
             if let Some(resource) = &self.resource {
                 let status = &resource.status;
                 return status.token.as_ref().is_some_and(|token| token.id == *id)
-                    || status.superseded.iter().any(|entry| entry.id == *id);
+                    || status.superseded.iter().any(|entry| entry.id == *id)
+                    || self.is_awaited(resource, id);
             }
             // What was let go on the word of a false list is an orphan that is reported.
             if self.misled {
@@ -735,7 +764,7 @@ impl World {
             } else if !is_ready(&resource.status) && !stalled {
                 let conditions = resource.status.conditions.clone();
                 self.violate(format!("I7: neither Ready nor Stalled: {conditions:?}"));
-            } else if resource.status.operation.is_some() {
+            } else if resource.status.operation.is_some() && !resource.invalid {
                 self.violate("I7: an operation is still recorded");
             } else if !resource.status.superseded.is_empty() && !stalled {
                 self.violate("I7: superseded tokens aren't revoked");
