@@ -180,6 +180,7 @@ fn what_others_do_and_how_it_ends() -> Vec<Test> {
         drift::one_of_many_that_vanishes_needs_no_whoami,
         drift::halt_waits_for_a_person,
         drift::so_it_does_where_the_token_was_rotated,
+        drift::what_waits_does_not_pass_for_ready_over_a_dead_value,
         drift::a_rotation_that_finds_its_token_dead_makes_another,
         drift::a_restart_raises_nobody_from_the_dead,
         drift::a_restart_finishes_a_replacement,
