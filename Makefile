@@ -128,7 +128,7 @@ rotations: kstatus ## Rotate a key a hundred times while its pods call, with an 
 	ROTATIONS=100 PROOF=$(abspath docs/proof/rotations) $(TEST) --test integration -- load:: --test-threads 2
 	$(MAKE) --no-print-directory proof
 
-explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes an hour
+explore: ## Explore the core within wider bounds than `make test` does, and a million random schedules; takes hours
 	$(TEST) --lib -- --ignored --nocapture --test-threads 1 lifecycle::model
 	EXPLORE_SCHEDULES=1000000 $(TEST) --lib -- lifecycle::model::random::the_protocol
 
