@@ -13,7 +13,7 @@ use super::status::{self, Reason, Verdict};
 use super::step::{Call, Closes, Step};
 use super::time::{Monotonic, later};
 use super::token::TokenFacts;
-use super::{deletion, recovery, upkeep};
+use super::{deletion, recovery, superseded, upkeep};
 
 /// The next step of a key.
 #[must_use]
@@ -33,7 +33,7 @@ pub(super) fn decide_under(observed: &Observed, clauses: Clauses) -> Step {
         return if observed.draining { rest() } else { Step::AddFinalizer };
     }
     if !clauses.sweeper_waits
-        && let Some(step) = upkeep::sweep_amidst(observed)
+        && let Some(step) = superseded::sweep_amidst(observed)
     {
         return step;
     }

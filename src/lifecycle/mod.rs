@@ -29,6 +29,7 @@ pub mod schedule;
 pub mod settled;
 pub mod status;
 pub mod step;
+mod superseded;
 pub mod template;
 pub mod time;
 pub mod token;
