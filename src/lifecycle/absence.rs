@@ -32,8 +32,8 @@ pub(super) fn list_at(observed: &Observed, at: Monotonic) -> Step {
     if observed.listing.as_ref().is_some_and(|listing| listing.begun >= at) {
         return rest();
     }
-    match pending(observed) {
-        Some(Pending { until, .. }) => Step::Rest { until },
+    match left_alone(observed) {
+        Some((_, until)) => rest_until(until),
         None if at > observed.now.mono => rest_until(at),
         None => Step::FreshList { begun_after: at },
     }
@@ -89,4 +89,11 @@ pub(super) fn pending(observed: &Observed) -> Option<Pending<'_>> {
         Retry::OtherThanGeneration(generation) => (generation == observed.resource.generation, None),
     };
     holds.then_some(Pending { trouble, until })
+}
+
+/// Trouble for which the token API is to be left alone, and until when. Trouble without an end is a refusal of what the spec
+/// asks for: it has nothing to do with any other call.
+pub(super) fn left_alone(observed: &Observed) -> Option<(&Trouble, Monotonic)> {
+    let Pending { trouble, until } = pending(observed)?;
+    Some((trouble, until?))
 }

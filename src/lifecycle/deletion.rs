@@ -3,7 +3,7 @@
 
 use crate::resources::KeyStatus;
 
-use super::absence::{Pending, list_at, pending};
+use super::absence::{left_alone, list_at};
 use super::clauses::Clauses;
 use super::decide::{rest, rest_until, retains, show};
 use super::ending::{all_dead, ours};
@@ -22,8 +22,7 @@ pub(super) fn decide(observed: &Observed, clauses: Clauses) -> Step {
     if !observed.resource.finalizer {
         return rest();
     }
-    // Trouble without an end is a refusal of the spec, which has nothing to do with deletion.
-    if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
+    if let Some((trouble, until)) = left_alone(observed) {
         return held_up(observed, trouble, until, clauses);
     }
     let status = &observed.resource.status;

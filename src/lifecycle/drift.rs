@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::resources::{OperationReason, TokenStatus};
 
-use super::absence::{absent_twice, list_at, pending};
+use super::absence::{absent_twice, left_alone, list_at};
 use super::clauses::Clauses;
+use super::decide::{rest, rest_until};
 use super::memory::{Life, Proof, ProofOf, Suspicion};
 use super::observed::{Contents, Observed, OurSecret, Sighting};
 use super::status;
@@ -54,11 +55,11 @@ pub(super) fn examine(
     if let Some(proof) = standing(observed, &of) {
         return if raises && proof.life != Life::Alive { unproved(observed, proof) } else { Finding::Lives };
     }
-    if let Some(pending) = pending(observed) {
-        return if raises { Finding::Look(Step::Rest { until: pending.until }) } else { Finding::Lives };
+    if let Some((_, until)) = left_alone(observed) {
+        return if raises { Finding::Look(rest_until(until)) } else { Finding::Lives };
     }
     if observed.draining {
-        return if raises { Finding::Look(super::decide::rest()) } else { Finding::Lives };
+        return if raises { Finding::Look(rest()) } else { Finding::Lives };
     }
     Finding::Look(match secret.contents {
         Contents::Unread => Step::ReadSecret,

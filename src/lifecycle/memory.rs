@@ -473,7 +473,8 @@ impl Memory {
             Outcome::Dropped => self.flight = None,
             Outcome::Abandoned => self.advance(Stage::Abandoned),
             Outcome::Revoked(id) => {
-                self.trouble = None;
+                // A refusal of what the spec asks for stands.
+                self.trouble.take_if(|trouble| !matches!(trouble.retry, Retry::OtherThanGeneration(_)));
                 self.proof = self.proof.take().filter(|proof| proof.of.id != id || proof.life == Life::Dead);
                 self.revoked.insert(id);
             }

@@ -75,8 +75,8 @@ pub(super) fn decide(observed: &Observed, operation: &Operation, clauses: Clause
     if let Some(step) = upkeep::doubt(observed, clauses) {
         return step;
     }
-    if let Some(blocked) = upkeep::blocked(observed, operation.reason) {
-        return blocked;
+    if let Some((verdict, until)) = upkeep::hindrance(observed, operation.reason) {
+        return upkeep::wait(observed, &verdict, Step::Rest { until });
     }
     // The operation must stand until another one replaces it: its call may still change the token in use.
     if full {

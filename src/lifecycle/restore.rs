@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::resources::{HistoryEntry, HistoryEvent, LastRotation, OperationReason, RolloutStatus};
 
-use super::absence::{list_at, pending};
+use super::absence::{left_alone, list_at};
 use super::clauses::Clauses;
 use super::decide::{rest, rest_until, show};
 use super::desired::Desired;
@@ -97,11 +97,11 @@ pub(super) fn decide(observed: &Observed, desired: &Desired, secret: &OurSecret,
 
 /// `step`, unless the token API is to be left alone for now; then status says why.
 fn held_back(observed: &Observed, step: Step) -> Step {
-    let Some(pending) = pending(observed) else {
+    let Some((trouble, until)) = left_alone(observed) else {
         return if observed.draining { rest() } else { step };
     };
-    let verdict = Verdict::reconciling(false, pending.trouble.reason, pending.trouble.message.clone());
-    show(observed, &verdict, Step::Rest { until: pending.until })
+    let verdict = Verdict::reconciling(false, trouble.reason, trouble.message.clone());
+    show(observed, &verdict, rest_until(until))
 }
 
 /// Status as the Secret and the list tell it. Every other living token of ours keeps its full grace: pods may be using

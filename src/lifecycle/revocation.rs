@@ -2,7 +2,7 @@
 
 use crate::resources::KeyStatus;
 
-use super::absence::{Pending, list_at, pending};
+use super::absence::{left_alone, list_at};
 use super::decide::{rest, rest_until, show, write_if_changed};
 use super::ending::{all_dead, ours};
 use super::observed::{Observed, SecretView};
@@ -37,7 +37,7 @@ pub(super) fn decide(observed: &Observed) -> Step {
     if status::is_ready(status) {
         return show(observed, &revoking("The tokens are being revoked."), rest());
     }
-    if let Some(Pending { trouble, until: Some(until) }) = pending(observed) {
+    if let Some((trouble, until)) = left_alone(observed) {
         return show(observed, &revoking(&trouble.message), rest_until(until));
     }
     // What is known to be ours dies before any list is asked for.

@@ -3,7 +3,7 @@
 
 use crate::resources::Superseded;
 
-use super::absence::{gone, look_for, pending};
+use super::absence::{gone, left_alone, look_for};
 use super::clauses::Clauses;
 use super::decide::{rest, rest_until, write_if_changed};
 use super::listing::Listed;
@@ -108,7 +108,7 @@ pub(super) fn revoke_due(observed: &Observed, clauses: Clauses, proviso: Proviso
 
 /// What is waited for while the token API is to be left alone.
 fn held_off(observed: &Observed, clauses: Clauses) -> Option<Step> {
-    let until = pending(observed).and_then(|pending| pending.until)?;
+    let (_, until) = left_alone(observed)?;
     let timer = timer(observed, clauses);
     Some(rest_until(timer.map_or(until, |timer| timer.min(until))))
 }

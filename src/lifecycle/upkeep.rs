@@ -140,7 +140,11 @@ pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_mins(1);
 
 /// Whether a foreign Secret is gone or was changed is looked at now and then.
 pub(super) fn look_again(observed: &Observed) -> Step {
-    rest_until(observed.now.mono + LOOKED_AT_EVERY)
+    rest_until(next_look(observed))
+}
+
+fn next_look(observed: &Observed) -> Monotonic {
+    observed.now.mono + LOOKED_AT_EVERY
 }
 
 pub(super) fn conflict(desired: &Desired, owner: &str) -> Verdict {
@@ -266,7 +270,7 @@ pub(super) fn doubt(observed: &Observed, clauses: Clauses) -> Option<Step> {
 }
 
 /// Says why the key waits.
-fn wait(observed: &Observed, verdict: &Verdict, otherwise: Step) -> Step {
+pub(super) fn wait(observed: &Observed, verdict: &Verdict, otherwise: Step) -> Step {
     if passes_unread(observed) { Step::ReadSecret } else { show(observed, verdict, otherwise) }
 }
 
@@ -289,8 +293,8 @@ fn obtain(observed: &Observed, desired: &Desired, reason: OperationReason, claus
     if desired.suspend {
         return wait(observed, &suspended(observed, reason), tidy(observed, clauses));
     }
-    if let Some(step) = blocked(observed, reason) {
-        return step;
+    if let Some((verdict, until)) = hindrance(observed, reason) {
+        return wait(observed, &verdict, no_later_than(tidy(observed, clauses), until));
     }
     if observed.draining {
         return rest();
@@ -386,15 +390,18 @@ fn operation(observed: &Observed, desired: &Desired, reason: OperationReason) ->
     }
 }
 
-/// What keeps any operation from beginning: a spec that can't be acted on, a foreign Secret, altered names, trouble that
-/// isn't over.
-pub(super) fn blocked(observed: &Observed, wanted: OperationReason) -> Option<Step> {
+/// What keeps any operation from beginning, and until when at most: a spec that can't be acted on, a foreign Secret, altered
+/// names, trouble that isn't over.
+pub(super) fn hindrance(
+    observed: &Observed,
+    wanted: OperationReason,
+) -> Option<(Verdict, Option<Monotonic>)> {
     let desired = match &observed.resource.desired {
         Ok(desired) => desired,
-        Err(invalid) => return Some(wait(observed, &invalid_spec(observed, invalid), rest())),
+        Err(invalid) => return Some((invalid_spec(observed, invalid), None)),
     };
     if let SecretView::Foreign { owner, .. } = &observed.secret {
-        return Some(show(observed, &conflict(desired, owner), look_again(observed)));
+        return Some((conflict(desired, owner), Some(next_look(observed))));
     }
     if observed.connection.names_altered {
         let verdict = Verdict::stalled(
@@ -402,11 +409,10 @@ pub(super) fn blocked(observed: &Observed, wanted: OperationReason) -> Option<St
             Reason::NamesAltered,
             Reason::NamesAltered.meaning(),
         );
-        return Some(wait(observed, &verdict, rest()));
+        return Some((verdict, None));
     }
     let Pending { trouble, until } = pending(observed)?;
-    let verdict = failed(trouble, wanted, holds_living_value(observed));
-    Some(wait(observed, &verdict, Step::Rest { until }))
+    Some((failed(trouble, wanted, holds_living_value(observed)), until))
 }
 
 /// Whether the Secret holds a value that lives, as far as is known.
@@ -500,10 +506,13 @@ fn maintain(observed: &Observed, desired: &Desired, waits: Option<&Waits>, claus
 
 /// The step, but no rest that is longer than a rollout takes.
 fn no_longer_than(step: Step, waits: Option<&Waits>) -> Step {
-    match (step, waits) {
-        (Step::Rest { until: at }, Some(Waits { until, .. })) => {
-            rest_until(at.map_or(*until, |at| at.min(*until)))
-        }
+    no_later_than(step, waits.map(|waits| waits.until))
+}
+
+/// The step, but no rest that is longer than until then.
+fn no_later_than(step: Step, until: Option<Monotonic>) -> Step {
+    match (step, until) {
+        (Step::Rest { until: at }, Some(until)) => rest_until(at.map_or(until, |at| at.min(until))),
         (step, _) => step,
     }
 }

@@ -17,7 +17,7 @@ use super::decide;
 use super::desired::{Desired, InvalidSpec};
 use super::listing::Listing;
 use super::memory::{
-    Captured, Flight, Life, Memory, Proof, ProofOf, Retry, Stage, Suspicion, TokenSeen, Trouble,
+    Captured, Flight, Life, Memory, Outcome, Proof, ProofOf, Retry, Stage, Suspicion, TokenSeen, Trouble,
 };
 use super::naming::{Installation, OperationId, Owner, Place, Tag, UidTag};
 use super::observed::{

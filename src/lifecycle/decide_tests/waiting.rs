@@ -31,13 +31,22 @@ fn altered(case: Case) -> Case {
     case.with(|o| o.connection.names_altered = true)
 }
 
+/// The token API refuses what the spec asks for.
+fn refused(case: Case) -> Case {
+    case.with(|o| {
+        let generation = o.resource.generation;
+        o.memory.trouble = Some(trouble(Reason::RequestRefused, Retry::OtherThanGeneration(generation)));
+    })
+}
+
 /// What keeps a key waiting, for as long as nobody does anything about it.
-fn hindered() -> [(&'static str, Case); 4] {
+fn hindered() -> [(&'static str, Case); 5] {
     [
         ("RotationPending", suspended()),
         ("InvalidSpec", spoiled(Case::minted())),
         ("SupersededFull", crowded()),
         ("NamesAltered", altered(Case::minted().asked(1))),
+        ("RotationPending", refused(Case::minted().asked(1))),
     ]
 }
 
@@ -47,24 +56,21 @@ fn read(case: Case, contents: Contents) -> Case {
 
 #[test]
 fn it_passes_for_ready_only_if_the_secret_has_its_value() {
-    for (reason, case) in hindered() {
+    for ((reason, case), (_, changed)) in hindered().into_iter().zip(hindered()) {
         assert_eq!(case.step(), Step::ReadSecret, "{reason}");
-        let ready = |case: Case| case.shown().0;
-        let (shown_ready, shown, _) = read(case, Contents::Current).shown();
-        assert_eq!((shown_ready, shown.as_str()), (true, reason));
-        let changed = hindered().into_iter().find(|(other, _)| *other == reason).unwrap().1;
-        assert!(!ready(read(changed, Contents::Changed)), "{reason}");
+        let (ready, shown, _) = read(case, Contents::Current).shown();
+        assert_eq!((ready, shown.as_str()), (true, reason));
+        assert!(!read(changed, Contents::Changed).shown().0, "{reason}");
     }
 }
 
 #[test]
 fn once_looked_at_the_secret_is_not_read_again() {
-    for (reason, case) in hindered() {
+    for ((reason, case), (_, again)) in hindered().into_iter().zip(hindered()) {
         let Step::WriteStatus { status, .. } = read(case, Contents::Current).step() else {
             panic!("{reason}")
         };
-        let (_, case) = hindered().into_iter().find(|(other, _)| *other == reason).unwrap();
-        let step = case.with(|o| o.resource.status = *status).step();
+        let step = again.with(|o| o.resource.status = *status).step();
         assert!(matches!(step, Step::Rest { .. }), "{reason}: {step:?}");
     }
 }
@@ -99,15 +105,28 @@ fn a_spec_that_became_right_again_is_held_against_the_secret() {
 }
 
 #[test]
-fn graces_end_while_the_spec_is_wrong() {
+fn graces_end_meanwhile() {
     let ids = [("tok_0", true), ("tok_1", true)];
-    let case = spoiled(Case::minted().superseding("tok_0", 800, 700).listed(&ids, 900)).secret(|secret| {
-        (secret.live, secret.contents) = (true, Contents::Current);
-        secret.record.fence = Some("tok_0".to_owned());
-    });
-    let Step::WriteStatus { status, .. } = case.step() else { panic!() };
-    let case = case.with(|o| o.resource.status = *status);
-    assert_eq!(case.step(), Step::Revoke { id: "tok_0".to_owned() });
+    let due = || Case::minted().superseding("tok_0", 800, 700).listed(&ids, 900);
+    let suspend = |o: &mut Observed| o.resource.desired.as_mut().unwrap().suspend = true;
+    for case in
+        [spoiled(due()), altered(due().asked(1)), refused(due().asked(1)), due().asked(1).with(suspend)]
+    {
+        let case = case.secret(|secret| {
+            (secret.live, secret.contents) = (true, Contents::Current);
+            secret.record.fence = Some("tok_0".to_owned());
+        });
+        let Step::WriteStatus { status, .. } = case.step() else { panic!() };
+        let case = case.with(|o| o.resource.status = *status);
+        assert_eq!(case.step(), Step::Revoke { id: "tok_0".to_owned() });
+    }
+}
+
+#[test]
+fn a_refusal_of_what_the_spec_asks_for_outlasts_a_revocation() {
+    let mut memory = refused(Case::minted().asked(1)).0.memory;
+    memory.learn(Outcome::Revoked("tok_0".to_owned()), at(1_000));
+    assert!(memory.trouble.is_some());
 }
 
 /// A token that nobody names, beside the current one.

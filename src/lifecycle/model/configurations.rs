@@ -234,6 +234,10 @@ configurations! {
     suspended_and_a_call_arrives_late: Configuration { loose: true, ..OVERLAP }, 3, 5, [
         (SUSPEND, 2), (RAISE, 1), (REVOKE_OLDEST, 1), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (Kind::Crash, 1), (Kind::Late, 1)
     ];
+    the_spec_is_refused: OVERLAP, 3, 5, [
+        (Kind::RefusedForGood, 1), (RAISE, 2), (REVOKE_OLDEST, 1), (ROTATE, 1), (EDIT_SECRET, 1), (Kind::Crash, 1),
+        (Kind::Late, 1)
+    ];
     the_spec_is_invalid_for_a_while: OVERLAP, 3, 5, [
         (SPOIL, 2), (RAISE, 1), (REVOKE_OLDEST, 1), (ROTATE, 1), (DELETE_SECRET, 1), (EDIT_SECRET, 1), (WIPE, 1),
         (Kind::Crash, 1), (Kind::Late, 1)
@@ -309,12 +313,13 @@ configurations! {
 
 /// Reads `Crash=1,Lost=1,Delete=1` as budgets.
 fn budgets(text: &str) -> &'static [(Kind, u8)] {
-    const FAULTS: [Kind; 10] = [
+    const FAULTS: [Kind; 11] = [
         Kind::Crash,
         Kind::Lost,
         Kind::Late,
         Kind::Vanished,
         Kind::Refused,
+        Kind::RefusedForGood,
         Kind::Pause,
         Kind::Lag,
         Kind::Deceit,

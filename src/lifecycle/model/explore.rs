@@ -180,6 +180,7 @@ fn act(action: Action, step: Option<&Step>) -> String {
                 Fault::Late => format!("P{number} {step}; times out; the call is on its way"),
                 Fault::Vanished => format!("P{number} {step}; times out; the call never arrives"),
                 Fault::Refused => format!("P{number} {step}; refused"),
+                Fault::RefusedForGood => format!("P{number} {step}; refused until the spec is another one"),
             }
         }
         Action::LaggingList(number) => format!("P{number} list tokens; the list lags"),

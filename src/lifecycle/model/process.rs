@@ -41,6 +41,8 @@ pub(super) enum Fault {
     Vanished,
     /// The step fails without effect, and the process knows.
     Refused,
+    /// The token API refuses the call until the spec is another one.
+    RefusedForGood,
 }
 
 /// The protocol that is explored: the shipped one, or one that leaves something out. What the executor does in it is
@@ -605,6 +607,14 @@ impl Process {
                 match fault {
                     Fault::Refused => {
                         let trouble = Self::trouble(world, 1);
+                        self.memory.learn(Outcome::Refused(trouble), now);
+                        self.end_pass();
+                    }
+                    Fault::RefusedForGood => {
+                        let generation = self.view.as_ref().map_or(0, |view| view.resource.generation);
+                        let (reason, retry) =
+                            (Reason::RequestRefused, Retry::OtherThanGeneration(generation));
+                        let trouble = Trouble { reason, retry, ..Self::trouble(world, 1) };
                         self.memory.learn(Outcome::Refused(trouble), now);
                         self.end_pass();
                     }

@@ -162,6 +162,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         Just(Fault::Late),
         Just(Fault::Vanished),
         Just(Fault::Refused),
+        Just(Fault::RefusedForGood),
     ]
 }
 

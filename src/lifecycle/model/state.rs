@@ -20,8 +20,10 @@ pub(super) enum Kind {
     Late,
     /// A call times out and never arrives.
     Vanished,
-    /// A call is refused for good.
+    /// A call is refused for now.
     Refused,
+    /// A call is refused until the spec is another one.
+    RefusedForGood,
     /// A process stops in the middle of a pass while time goes on.
     Pause,
     /// A list that a process asks for lags as far as lists may.
@@ -229,6 +231,7 @@ impl State {
                     offer(Kind::Vanished, Fault::Vanished);
                     offer(Kind::Crash, Fault::CrashAfter);
                     offer(Kind::Refused, Fault::Refused);
+                    offer(Kind::RefusedForGood, Fault::RefusedForGood);
                 }
                 Some(Step::Record { .. }) => {
                     offer(Kind::Lost, Fault::LostAnswer);
@@ -278,6 +281,7 @@ impl State {
                     Fault::Late => self.budget.spend(Kind::Late),
                     Fault::Vanished => self.budget.spend(Kind::Vanished),
                     Fault::Refused => self.budget.spend(Kind::Refused),
+                    Fault::RefusedForGood => self.budget.spend(Kind::RefusedForGood),
                 }
                 let step = self.processes[usize::from(number)].act(&mut self.world, protocol, fault, 0);
                 self.world.check_ready();

@@ -195,6 +195,11 @@ impl Resource {
         (self.at_once > 0).then(|| self.at_once.to_string())
     }
 
+    /// Whether status says that a person must act.
+    fn is_stalled(&self) -> bool {
+        self.status.conditions.iter().any(|condition| condition.type_ == "Stalled")
+    }
+
     /// Whether a rotation is asked for that ends every grace and that status doesn't know of.
     fn asks_at_once(&self) -> bool {
         let raised = self.asked > self.status.observed_rotation_generation.unwrap_or(0);
@@ -692,16 +697,16 @@ impl World {
         }
     }
 
-    /// Whether a token waits for a spec that may be acted on: what was recorded is brought to its end then, a rollout too, a
-    /// status or a Secret that was lost is made anew, and what nobody names after that is claimed.
+    /// Whether a token waits for a person: what was recorded is brought to its end then, a rollout too, a status or a Secret
+    /// that was lost is made anew, and what nobody names after that is claimed.
     fn is_awaited(&self, resource: &Resource, id: &str) -> bool {
         let record = self.secret.as_ref().and_then(|secret| secret.record.as_ref());
         let held = record.is_some_and(|record| record.token.id.as_str() == id);
         let status = &resource.status;
         let crowded = status.superseded.len() + 2 > self.places;
-        let under_way = status.operation.is_some() || status.rollout.is_some();
         (resource.invalid || resource.suspend) && (held || crowded || status.token.is_none())
-            || resource.invalid && under_way
+            || resource.invalid && status.rollout.is_some()
+            || resource.is_stalled() && status.operation.is_some()
     }
 
     /// I1, and with it what must hold at rest.
@@ -756,7 +761,7 @@ impl World {
         // By now two periods have passed: nothing is excused any more.
         self.check_ready_strictly();
         if let Some(resource) = &self.resource {
-            let stalled = resource.status.conditions.iter().any(|c| c.type_ == "Stalled");
+            let stalled = resource.is_stalled();
             if resource.deleting {
                 self.violate("I7: deletion doesn't come to an end");
             } else if full && !rolls {
@@ -764,7 +769,7 @@ impl World {
             } else if !is_ready(&resource.status) && !stalled {
                 let conditions = resource.status.conditions.clone();
                 self.violate(format!("I7: neither Ready nor Stalled: {conditions:?}"));
-            } else if resource.status.operation.is_some() && !resource.invalid {
+            } else if resource.status.operation.is_some() && !stalled {
                 self.violate("I7: an operation is still recorded");
             } else if !resource.status.superseded.is_empty() && !stalled {
                 self.violate("I7: superseded tokens aren't revoked");
