@@ -6,7 +6,7 @@
 use crate::resources::{DeletionPolicy, Operation, OperationKind, OperationReason, RotationStrategy};
 
 use super::clauses::Clauses;
-use super::memory::{Captured, Flight, Retry, Stage, Trouble};
+use super::memory::{Captured, Flight, Stage, Trouble};
 use super::naming::Tag;
 use super::observed::{Observed, OurSecret, SecretView};
 use super::status::{self, Reason, Verdict};
@@ -260,8 +260,7 @@ pub(super) fn retains(observed: &Observed) -> bool {
 /// The verdict while trouble holds back an operation that is wanted for `wanted`. `ready` says that there is a living value.
 pub(super) fn failed(trouble: &Trouble, wanted: OperationReason, ready: bool) -> Verdict {
     let message = trouble.message.as_str();
-    let terminal = matches!(trouble.retry, Retry::OtherThanGeneration(_));
-    match (ready, terminal) {
+    match (ready, trouble.is_final()) {
         (false, false) => Verdict::reconciling(false, trouble.reason, message),
         (false, true) => Verdict::stalled(false, trouble.reason, message),
         (true, false) => waiting(wanted, message),

@@ -200,6 +200,14 @@ pub struct Trouble {
     pub retry: Retry,
 }
 
+impl Trouble {
+    /// Whether only another spec ends it.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self.retry, Retry::OtherThanGeneration(_))
+    }
+}
+
 /// When another attempt is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retry {
@@ -474,7 +482,7 @@ impl Memory {
             Outcome::Abandoned => self.advance(Stage::Abandoned),
             Outcome::Revoked(id) => {
                 // A refusal of what the spec asks for stands.
-                self.trouble.take_if(|trouble| !matches!(trouble.retry, Retry::OtherThanGeneration(_)));
+                self.trouble.take_if(|trouble| !trouble.is_final());
                 self.proof = self.proof.take().filter(|proof| proof.of.id != id || proof.life == Life::Dead);
                 self.revoked.insert(id);
             }

@@ -413,6 +413,8 @@ fn a_token_in_the_last_third_of_its_life_is_replaced_by_a_new_one() {
 fn a_suspended_key_starts_nothing() {
     let suspend = |o: &mut Observed| o.resource.desired.as_mut().unwrap().suspend = true;
     assert_eq!(Case::new().with(suspend).shown(), (false, "Suspended".to_owned(), true));
+    let raised = Case::minted().asked(1).secret(|secret| secret.contents = Contents::Current);
+    assert_eq!(raised.with(suspend).shown(), (true, "RotationPending".to_owned(), false));
     assert_eq!(Case::minted().with(suspend).step(), Step::Rest { until: None });
 }
 
