@@ -17,6 +17,7 @@ use crate::lifecycle::memory::{Captured, Life, Outcome, ProofOf, Rendered, Suspi
 use crate::lifecycle::naming::OperationId;
 use crate::lifecycle::observed::{Contents, SecretView};
 use crate::lifecycle::rollout::{Hindrance, Unknown, Workloads};
+use crate::lifecycle::status::MAX_PREFIX;
 use crate::lifecycle::step::{Call, Closes, Step};
 use crate::lifecycle::time::Monotonic;
 use crate::lifecycle::token::{InvalidTokenId, TokenFacts, TokenId};
@@ -244,7 +245,7 @@ impl Executor<'_> {
         let facts = TokenFacts {
             id: TokenId::longest(),
             name: None,
-            prefix: None,
+            prefix: Some("p".repeat(MAX_PREFIX)),
             created_at: None,
             rotated_at: None,
             expires_at: None,

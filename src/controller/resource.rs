@@ -77,7 +77,7 @@ impl KeyObject {
                 generation: meta.generation.unwrap_or_default(),
                 deleting: meta.deletion_timestamp.is_some(),
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
-                desired: Desired::parse(&parts, &identity.name),
+                desired: Desired::parse(&parts, &identity.namespace, &identity.name),
                 requesters: cached.requesters(),
                 rotate_now: asked_now.and_then(|asked| rotate_now(asked)),
                 deletion_policy: parts.deletion_policy.unwrap_or_default(),

@@ -17,7 +17,7 @@ use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::Captured;
 use crate::lifecycle::naming::{Installation, Place, UidTag};
 use crate::lifecycle::observed::{Contents, OurSecret, Record, SecretView};
-use crate::lifecycle::template::Values;
+use crate::lifecycle::template::Facts;
 use crate::lifecycle::token::{TokenFacts, TokenId};
 use crate::resources::{DeletionPolicy, GROUP, KeyKind, Operation};
 use crate::telemetry;
@@ -150,6 +150,11 @@ fn ours(key: &str) -> String {
 /// Whether a Secret outlives its resource, and its token with it.
 pub(crate) fn is_retained(meta: &ObjectMeta) -> bool {
     annotation(meta, key::RETAINED).is_some()
+}
+
+/// The installation that a Secret says it belongs to.
+pub(crate) fn installation_of(meta: &ObjectMeta) -> Option<&str> {
+    annotation(meta, key::INSTALLATION)
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
@@ -311,41 +316,41 @@ fn is_current(
     let empty = BTreeMap::new();
     let labels = secret.metadata.labels.as_ref().unwrap_or(&empty);
     let annotations = secret.metadata.annotations.as_ref().unwrap_or(&empty);
-    let holds = |have: &BTreeMap<String, String>, want: &BTreeMap<String, String>| {
-        want.iter().all(|(key, value)| have.get(key) == Some(value))
-    };
+    let facts = facts(identity, desired, &record.token);
     let data = secret.data.as_ref();
-    let rendered = rendered(identity, desired, &record.token, value).into_iter().all(|(key, text)| {
+    let rendered = rendered(desired, &facts, value).into_iter().all(|(key, text)| {
         data.and_then(|data| data.get(key)).is_some_and(|bytes| bytes.0 == text.expose_secret().as_bytes())
     });
     let referred: Vec<_> =
         secret.metadata.owner_references.iter().flatten().filter(|o| identity.is_referred(o)).collect();
     let wanted = (desired.deletion_policy == DeletionPolicy::Revoke).then(|| identity.reference());
     rendered
-        && holds(labels, &desired.labels)
-        && holds(annotations, &desired.annotations)
+        && desired.labels.iter().all(|(key, text)| labels.get(key) == Some(text))
+        && desired.annotations.iter().all(|(key, text)| annotations.get(key) == Some(&text.render(&facts)))
         && labels.get(UID_LABEL) == Some(&identity.uid)
         && managed(&secret.metadata) == Managed::of(desired)
         && referred == wanted.iter().collect::<Vec<_>>()
 }
 
-/// Every data key that the spec asks for, with its text.
-fn rendered<'a>(
-    identity: &'a Identity,
-    desired: &'a Desired,
-    token: &'a TokenFacts,
-    value: &'a SecretString,
-) -> Vec<(&'a String, SecretString)> {
-    let values = Values {
-        value,
+/// What the template's placeholders stand for, but for the value.
+fn facts<'a>(identity: &'a Identity, desired: &'a Desired, token: &'a TokenFacts) -> Facts<'a> {
+    Facts {
         name: &identity.name,
         namespace: &identity.namespace,
         prefix: token.prefix.as_deref().unwrap_or_default(),
         token_id: token.id.as_str(),
         gateway_id: desired.gateway_id.as_deref().unwrap_or_default(),
-    };
+    }
+}
+
+/// Every data key that the spec asks for, with its text.
+fn rendered<'a>(
+    desired: &'a Desired,
+    facts: &Facts<'_>,
+    value: &SecretString,
+) -> Vec<(&'a String, SecretString)> {
     let mut data: Vec<_> =
-        desired.data.iter().map(|(key, template)| (key, template.render(&values))).collect();
+        desired.data.iter().map(|(key, template)| (key, template.render(value, facts))).collect();
     data.push((&desired.secret_key, value.clone()));
     data
 }
@@ -509,7 +514,7 @@ struct Body {
 fn frame(
     identity: &Identity,
     desired: &Desired,
-    facts: &TokenFacts,
+    token: &TokenFacts,
     value: &SecretString,
     previous: Option<&ObjectMeta>,
 ) -> Body {
@@ -517,20 +522,18 @@ fn frame(
     let dropped = |old: &BTreeSet<String>| -> Map<String, Value> {
         old.iter().map(|key| (key.clone(), Value::Null)).collect()
     };
+    let facts = facts(identity, desired, token);
     let mut data = dropped(&old.data);
-    for (key, text) in rendered(identity, desired, facts, value) {
+    for (key, text) in rendered(desired, &facts, value) {
         let bytes = k8s_openapi::ByteString(text.expose_secret().as_bytes().to_vec());
         data.insert(key.clone(), json!(bytes));
     }
-    let text =
-        |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    let with = |mut base: Map<String, Value>, more: Map<String, Value>| {
-        base.extend(more);
-        base
-    };
-    let mut labels = with(dropped(&old.labels), text(&desired.labels));
+    let mut labels = dropped(&old.labels);
+    labels.extend(desired.labels.iter().map(|(key, text)| (key.clone(), json!(text))));
     labels.insert(UID_LABEL.to_owned(), json!(identity.uid));
-    let mut annotations = with(dropped(&old.annotations), text(&desired.annotations));
+    let mut annotations = dropped(&old.annotations);
+    annotations
+        .extend(desired.annotations.iter().map(|(key, text)| (key.clone(), json!(text.render(&facts)))));
     let managed = serde_json::to_string(&Managed::of(desired)).unwrap_or_default();
     annotations.insert(ours(key::MANAGED), json!(managed));
     let owners = owners(previous, identity, desired.deletion_policy);

@@ -16,7 +16,7 @@ use crate::controller::secrets::{Commit, Identity, UID_LABEL, observe, owner_of,
 use crate::lifecycle::desired::Desired;
 use crate::lifecycle::memory::Captured;
 use crate::lifecycle::observed::{Contents, OurSecret, SecretView};
-use crate::lifecycle::template::{Template, Values};
+use crate::lifecycle::template::{Facts, PublicTemplate, Template};
 use crate::lifecycle::token::{TokenFacts, TokenId};
 use crate::resources::{
     DeletionPolicy, GROUP, GatewayKey, GatewayKeySpec, GatewayTokenSpec, Key as _, KeyKind, Operation,
@@ -75,7 +75,7 @@ impl Part {
             deletion_policy: retain.then_some(DeletionPolicy::Retain),
             ..GatewayKeySpec::default()
         };
-        Desired::parse(&GatewayKey::new("checkout", spec).parts(), "checkout").ok()
+        Desired::parse(&GatewayKey::new("checkout", spec).parts(), "shop", "checkout").ok()
     }
 }
 
@@ -104,6 +104,9 @@ pub fn check(input: &[u8]) {
 
     for template in first.data.values() {
         scene.check_template(template, &token);
+    }
+    for template in first.annotations.values() {
+        scene.check_annotation(template);
     }
     let created = scene.created(&before, &token);
     let shared = scene.with_theirs(&created);
@@ -186,29 +189,35 @@ impl Scene {
 
     /// The template's text with its placeholders filled in, told in another way than the operator does.
     fn check_template(&self, template: &str, token: &SecretString) {
-        let values = Values {
-            value: token,
-            name: "N",
-            namespace: "S",
-            prefix: "P",
-            token_id: self.facts.id.as_str(),
-            gateway_id: "G",
-        };
-        let rendered = Template::parse(template).map(|template| template.render(&values));
-        let expected = filled(
-            template,
-            &[
-                ("$$(", "$("),
-                ("$(value)", token.expose_secret()),
-                ("$(name)", "N"),
-                ("$(namespace)", "S"),
-                ("$(prefix)", "P"),
-                ("$(tokenId)", self.facts.id.as_str()),
-                ("$(gatewayId)", "G"),
-            ],
-        );
+        let rendered = Template::parse(template).map(|template| template.render(token, &self.facts()));
+        let mut table = self.table();
+        table.push(("$(value)", token.expose_secret()));
+        let expected = filled(template, &table);
         let rendered = rendered.as_ref().ok().map(ExposeSecret::expose_secret);
         assert_eq!(rendered, expected.as_deref(), "{template:?}");
+    }
+
+    /// The same of an annotation's template, which refuses the value.
+    fn check_annotation(&self, template: &str) {
+        let rendered = PublicTemplate::annotation(template).map(|template| template.render(&self.facts()));
+        assert_eq!(rendered.ok(), filled(template, &self.table()), "{template:?}");
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        let token_id = self.facts.id.as_str();
+        Facts { name: "N", namespace: "S", prefix: "P", token_id, gateway_id: "G" }
+    }
+
+    /// What stands for what, but for the value.
+    fn table(&self) -> Vec<(&str, &str)> {
+        vec![
+            ("$$(", "$("),
+            ("$(name)", "N"),
+            ("$(namespace)", "S"),
+            ("$(prefix)", "P"),
+            ("$(tokenId)", self.facts.id.as_str()),
+            ("$(gatewayId)", "G"),
+        ]
     }
 
     /// What must hold of every Secret that was written: everything is as the spec asks, everything that others put
@@ -237,8 +246,15 @@ impl Scene {
 
         let mut written = secret.metadata.annotations.clone().unwrap_or_default();
         written.retain(|key, _| !is_own(key));
-        let expected: BTreeMap<_, _> =
-            annotations.clone().into_iter().chain(desired.annotations.clone()).collect();
+        let facts = Facts {
+            name: "checkout",
+            namespace: "shop",
+            prefix: self.facts.prefix.as_deref().unwrap_or_default(),
+            token_id: self.facts.id.as_str(),
+            gateway_id: desired.gateway_id.as_deref().unwrap_or_default(),
+        };
+        let asked = desired.annotations.iter().map(|(key, text)| (key.clone(), text.render(&facts)));
+        let expected: BTreeMap<_, _> = annotations.clone().into_iter().chain(asked).collect();
         assert_eq!(written, expected, "the annotations");
 
         let owners = secret.metadata.owner_references.clone().unwrap_or_default();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::resources::{
     AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RestartPolicy, RolloutTimeoutPolicy,
-    RotationSpec, RotationStrategy, SpecParts, WindowSpec, WorkloadRef,
+    RotationSpec, RotationStrategy, SecretTemplate, SpecParts, WindowSpec, WorkloadRef,
 };
 
 use super::duration;
-use super::template::Template;
+use super::template::{Facts, PublicTemplate, Template};
 use super::windows::{Window, Windows};
 
 /// How long a superseded token lives on unless the spec says otherwise.
@@ -38,10 +38,10 @@ pub struct Desired {
     pub secret_name: String,
     /// Data key of the value.
     pub secret_key: String,
-    /// Labels of the Secret.
+    /// Labels of the Secret, rendered: nothing in them waits for a token.
     pub labels: BTreeMap<String, String>,
     /// Annotations of the Secret.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, PublicTemplate>,
     /// Further data of the Secret.
     pub data: BTreeMap<String, Template>,
     /// Rotation generation asked for.
@@ -117,12 +117,12 @@ pub fn secret_name<'a>(parts: &SpecParts<'a>, resource: &'a str) -> &'a str {
 }
 
 impl Desired {
-    /// Checks the spec of the resource called `resource`. The API server's rules have refused most of what is refused
+    /// Checks the spec of the resource called `resource` in `namespace`. The API server's rules have refused most of what is refused
     /// here; an object stored before a rule existed comes this far.
     ///
     /// # Errors
     /// With the field and what would be right, if the spec can't be acted on.
-    pub fn parse(parts: &SpecParts<'_>, resource: &str) -> Result<Self, InvalidSpec> {
+    pub fn parse(parts: &SpecParts<'_>, namespace: &str, resource: &str) -> Result<Self, InvalidSpec> {
         let token = parts.token.cloned().unwrap_or_default();
         let rotation = parts.rotation.cloned().unwrap_or_default();
         let template = parts.secret.and_then(|secret| secret.template.clone()).unwrap_or_default();
@@ -146,30 +146,7 @@ impl Desired {
         if generation < 0 {
             return Err(invalid("rotation.generation", "must be 0 or more"));
         }
-        for (field, map) in [("labels", &template.labels), ("annotations", &template.annotations)] {
-            if let Some(key) = map.keys().find(|key| is_own(key)) {
-                let field = format!("secret.template.{field}");
-                return Err(invalid(
-                    field,
-                    format!("may not set {key}: keys under {OWN_DOMAIN}/ are the operator's"),
-                ));
-            }
-        }
-        let mut data = BTreeMap::new();
-        for (key, text) in template.data {
-            let field = format!("secret.template.data[{key}]");
-            if key == secret_key {
-                return Err(invalid(
-                    field,
-                    "is the key that holds the value: rename it, or set another spec.secret.key",
-                ));
-            }
-            let template = Template::parse(&text).map_err(|error| invalid(&field, error.to_string()))?;
-            if template.wants_gateway_id() && parts.gateway_id.is_none() {
-                return Err(invalid(field, "asks for $(gatewayId), but spec.token.gatewayId isn't set"));
-            }
-            data.insert(key, template);
-        }
+        let rendered = rendered(template, parts.gateway_id, secret_key, namespace, resource)?;
         Ok(Self {
             head: token.name.unwrap_or_else(|| resource.to_owned()),
             team_id: token.team_id,
@@ -178,9 +155,9 @@ impl Desired {
             expires_after,
             secret_name: secret_name(parts, resource).to_owned(),
             secret_key: secret_key.to_owned(),
-            labels: template.labels,
-            annotations: template.annotations,
-            data,
+            labels: rendered.labels,
+            annotations: rendered.annotations,
+            data: rendered.data,
             generation,
             every,
             renew_before,
@@ -196,6 +173,74 @@ impl Desired {
             suspend: parts.suspend.unwrap_or_default(),
         })
     }
+}
+
+/// A template of the Secret that was read.
+struct Rendered {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, PublicTemplate>,
+    data: BTreeMap<String, Template>,
+}
+
+/// Reads the template of the Secret, and renders its labels.
+fn rendered(
+    template: SecretTemplate,
+    gateway_id: Option<&str>,
+    secret_key: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<Rendered, InvalidSpec> {
+    for (field, keys) in [("labels", template.labels.keys()), ("annotations", template.annotations.keys())] {
+        if let Some(key) = keys.into_iter().find(|key| is_own(key)) {
+            let field = format!("secret.template.{field}");
+            return Err(invalid(
+                field,
+                format!("may not set {key}: keys under {OWN_DOMAIN}/ are the operator's"),
+            ));
+        }
+    }
+    let gateway = |field: &str, wanted: bool| {
+        let problem = "asks for $(gatewayId), but spec.token.gatewayId isn't set";
+        if wanted && gateway_id.is_none() { Err(invalid(field, problem)) } else { Ok(()) }
+    };
+    let facts = Facts { name, namespace, gateway_id: gateway_id.unwrap_or_default(), ..Facts::default() };
+    let mut labels = BTreeMap::new();
+    for (key, text) in template.labels {
+        let field = format!("secret.template.labels[{key}]");
+        let template = PublicTemplate::label(&text).map_err(|error| invalid(&field, error.to_string()))?;
+        gateway(&field, template.wants_gateway_id())?;
+        let text = template.render(&facts);
+        if !is_label_value(&text) {
+            return Err(invalid(
+                field,
+                "isn't a label's value once its placeholders are filled in: that has up to 63 letters, digits, '-', '_' and '.', and \
+                 begins and ends with a letter or a digit; put the text into an annotation",
+            ));
+        }
+        labels.insert(key, text);
+    }
+    let mut annotations = BTreeMap::new();
+    for (key, text) in template.annotations {
+        let field = format!("secret.template.annotations[{key}]");
+        let template =
+            PublicTemplate::annotation(&text).map_err(|error| invalid(&field, error.to_string()))?;
+        gateway(&field, template.wants_gateway_id())?;
+        annotations.insert(key, template);
+    }
+    let mut data = BTreeMap::new();
+    for (key, text) in template.data {
+        let field = format!("secret.template.data[{key}]");
+        if key == secret_key {
+            return Err(invalid(
+                field,
+                "is the key that holds the value: rename it, or set another spec.secret.key",
+            ));
+        }
+        let template = Template::parse(&text).map_err(|error| invalid(&field, error.to_string()))?;
+        gateway(&field, template.wants_gateway_id())?;
+        data.insert(key, template);
+    }
+    Ok(Rendered { labels, annotations, data })
 }
 
 fn windows(specs: &[WindowSpec]) -> Result<Windows, InvalidSpec> {
@@ -243,4 +288,76 @@ fn is_own(key: &str) -> bool {
     key.split_once('/').is_some_and(|(domain, _)| {
         domain.strip_suffix(OWN_DOMAIN).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
     })
+}
+
+/// Whether Kubernetes takes a text as a label's value.
+fn is_label_value(text: &str) -> bool {
+    let is_edge = |byte: Option<u8>| byte.is_none_or(|byte| byte.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && is_edge(text.bytes().next())
+        && is_edge(text.bytes().next_back())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::SecretSpec;
+
+    /// The spec with one label or annotation, of a key `checkout` in the namespace `shop`.
+    fn with(field: &str, text: &str, gateway: Option<&str>, name: &str) -> Result<Desired, InvalidSpec> {
+        let map = || BTreeMap::from([("example.com/of".to_owned(), text.to_owned())]);
+        let template = match field {
+            "labels" => SecretTemplate { labels: map(), ..SecretTemplate::default() },
+            _ => SecretTemplate { annotations: map(), ..SecretTemplate::default() },
+        };
+        let secret = SecretSpec { template: Some(template), ..SecretSpec::default() };
+        let parts = SpecParts { secret: Some(&secret), gateway_id: gateway, ..SpecParts::default() };
+        Desired::parse(&parts, "shop", name)
+    }
+
+    #[test]
+    fn labels_are_rendered_from_what_is_known_before_there_is_a_token() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("", ""),
+            ("$(namespace).$(name)", "shop.checkout"),
+            ("$(gatewayId)", "gw-1"),
+        ] {
+            let desired = with("labels", text, Some("gw-1"), "checkout").unwrap();
+            assert_eq!(desired.labels["example.com/of"], expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_that_the_api_server_would_refuse_is_an_invalid_spec() {
+        let long = "n".repeat(64);
+        for (text, gateway, name) in [
+            ("$(name)", None, long.as_str()),
+            ("-$(name)", None, "checkout"),
+            ("$(name)-", None, "checkout"),
+            ("$$(name)", None, "checkout"),
+            ("$(gatewayId)", Some("gateway one"), "checkout"),
+        ] {
+            let error = with("labels", text, gateway, name).unwrap_err();
+            assert_eq!(error.field, "secret.template.labels[example.com/of]", "{text}");
+            assert!(error.problem.contains("isn't a label's value"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn placeholders_that_labels_and_annotations_cannot_hold_are_refused() {
+        for (field, text, told) in [
+            ("labels", "$(value)", "only data can hold $(value)"),
+            ("labels", "$(tokenId)", "an annotation can hold $(prefix) and $(tokenId)"),
+            ("labels", "$(gatewayId)", "spec.token.gatewayId isn't set"),
+            ("annotations", "of $(value)", "only data can hold $(value)"),
+            ("annotations", "$(x)", "has a placeholder that an annotation can't have at character 1"),
+            ("annotations", "$(gatewayId)", "spec.token.gatewayId isn't set"),
+        ] {
+            let error = with(field, text, None, "checkout").unwrap_err();
+            assert!(error.problem.contains(told), "{field} {text}: {error}");
+        }
+        assert!(with("annotations", "$(name) $(prefix) $(tokenId) $$(value)", None, "checkout").is_ok());
+    }
 }

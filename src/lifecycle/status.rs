@@ -17,7 +17,7 @@ use super::token::TokenFacts;
 
 /// The longest name and prefix of a token that a status takes, in characters.
 const MAX_NAME: usize = 512;
-const MAX_PREFIX: usize = 128;
+pub(crate) const MAX_PREFIX: usize = 128;
 
 /// The longest message of a condition.
 const MAX_MESSAGE: usize = 1_024;

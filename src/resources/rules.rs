@@ -55,9 +55,11 @@ fn rules(kind: KeyKind) -> [(&'static [&'static str], Vec<ValidationRule>); 5] {
     ];
     let mut secret = vec![value_key_is_taken(&secret_key)];
     match kind {
-        KeyKind::Access => secret.push(gateway_id_has_no_meaning()),
-        KeyKind::Gateway => spec
-            .extend([unchangeable(kind, "token", "gatewayId", none, other_gateway), gateway_id_is_known()]),
+        KeyKind::Access => secret.extend(gateway_ids(gateway_id_has_no_meaning)),
+        KeyKind::Gateway => {
+            spec.push(unchangeable(kind, "token", "gatewayId", none, other_gateway));
+            spec.extend(gateway_ids(gateway_id_is_known));
+        }
     }
     [
         (&[], root),
@@ -129,39 +131,43 @@ fn value_key_is_taken(default: &str) -> ValidationRule {
     }
 }
 
-/// `$(gatewayId)` stands in the data of a template.
-fn uses_gateway_id(template: &str) -> String {
-    format!("{template}.data.exists(k, {template}.data[k].matches('(^|[^$])[$][(]gatewayId[)]'))")
+/// `$(gatewayId)` stands in a part of a template.
+fn uses_gateway_id(part: &str) -> String {
+    format!("{part}.exists(k, {part}[k].matches('(^|[^$])[$][(]gatewayId[)]'))")
+}
+
+/// The parts of a template, each with the rule that refuses `$(gatewayId)` in it.
+fn gateway_ids(rule: impl Fn(&str) -> ValidationRule) -> [ValidationRule; 3] {
+    ["labels", "annotations", "data"].map(rule)
 }
 
 /// `$(gatewayId)` would be rendered as nothing. For `spec.secret`.
-fn gateway_id_has_no_meaning() -> ValidationRule {
+fn gateway_id_has_no_meaning(part: &str) -> ValidationRule {
+    let text = format!("self.template.{part}");
     ValidationRule {
-        rule: format!("!({HAS_DATA} && {})", uses_gateway_id("self.template")),
-        message: Some(
-            "$(gatewayId) has no meaning in an AccessKey: take it out of secret.template.data, or make a GatewayKey"
-                .to_owned(),
-        ),
-        field_path: Some(".template.data".to_owned()),
+        rule: format!("!(has(self.template) && has({text}) && {})", uses_gateway_id(&text)),
+        message: Some(format!(
+            "$(gatewayId) has no meaning in an AccessKey: take it out of secret.template.{part}, or make a GatewayKey"
+        )),
+        field_path: Some(format!(".template.{part}")),
         ..ValidationRule::default()
     }
 }
 
 /// Likewise, where there is no gateway. For the spec.
-fn gateway_id_is_known() -> ValidationRule {
+fn gateway_id_is_known(part: &str) -> ValidationRule {
     let template = "self.secret.template";
+    let text = format!("{template}.{part}");
     ValidationRule {
         rule: format!(
-            "!has(self.secret) || !has({template}) || !has({template}.data) || has(self.token) && has(self.token.gatewayId) || \
-             !{}",
-            uses_gateway_id(template)
+            "!has(self.secret) || !has({template}) || !has({text}) || has(self.token) && has(self.token.gatewayId) || !{}",
+            uses_gateway_id(&text)
         ),
-        message: Some(
+        message: Some(format!(
             "$(gatewayId) needs token.gatewayId: make the GatewayKey with it, or take the placeholder out of \
-             secret.template.data"
-                .to_owned(),
-        ),
-        field_path: Some(".secret.template.data".to_owned()),
+             secret.template.{part}"
+        )),
+        field_path: Some(format!(".secret.template.{part}")),
         ..ValidationRule::default()
     }
 }

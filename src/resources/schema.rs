@@ -45,6 +45,13 @@ const MAX_VALUE_LENGTH: u32 = 16_384;
 const PLACEHOLDERS: &str =
     "^([^$]|[$]+[^$(]|[$]{2,}[(]|[$][(](value|name|namespace|prefix|tokenId|gatewayId)[)])*[$]*$";
 
+/// The same for an annotation, which must not hold the value.
+const PUBLIC_PLACEHOLDERS: &str =
+    "^([^$]|[$]+[^$(]|[$]{2,}[(]|[$][(](name|namespace|prefix|tokenId|gatewayId)[)])*[$]*$";
+
+/// A label's value, with placeholders whose text is known before there is a token. The operator checks the rendered text.
+const LABEL: &str = "^(([A-Za-z0-9]|[$][(](name|namespace|gatewayId)[)])([A-Za-z0-9_.-]|[$][(](name|namespace|gatewayId)[)])*)?$";
+
 /// A duration.
 pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -158,9 +165,10 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
             "type": "string",
             "maxLength": 63,
             "x-kubernetes-validations": [{
-                "rule": "!format.labelValue().validate(self).hasValue()",
-                "message": "a label's value is empty, or has letters, digits, '-', '_' and '.', and begins and ends with a \
-                    letter or a digit; put other text into an annotation",
+                "rule": format!("self.matches('{LABEL}') && !self.matches('[_.-]$')"),
+                "message": "a label's value is empty, or has letters, digits, '-', '_', '.' and the placeholders $(name), \
+                    $(namespace) and $(gatewayId), and begins and ends with a letter, a digit or a placeholder; put other text \
+                    into an annotation",
             }],
         },
         "x-kubernetes-validations": metadata_key_rules("label"),
@@ -172,7 +180,15 @@ pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": MAX_ENTRIES,
-        "additionalProperties": { "type": "string", "maxLength": MAX_VALUE_LENGTH },
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": MAX_VALUE_LENGTH,
+            "x-kubernetes-validations": [{
+                "rule": format!("self.matches('{PUBLIC_PLACEHOLDERS}')"),
+                "message": "the placeholders of an annotation are $(name), $(namespace), $(prefix), $(tokenId) and $(gatewayId), \
+                    and $(value) is for secret.template.data alone; write $$( for a literal $(",
+            }],
+        },
         "x-kubernetes-validations": metadata_key_rules("annotation"),
     })
 }

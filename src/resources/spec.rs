@@ -44,7 +44,7 @@ pub struct GatewayTokenSpec {
     pub gateway_id: Option<String>,
 }
 
-/// The Secret that receives the value.
+/// The Secret that receives the value. Its type is always Opaque.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSpec {
@@ -66,13 +66,13 @@ pub struct SecretSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
-    /// Labels of the Secret. Those under `keeptrusts.com/` are the operator's own and refused.
-    /// Default: none.
+    /// Labels of the Secret. Those under `keeptrusts.com/` are the operator's own and refused. `$(name)`, `$(namespace)` and
+    /// `$(gatewayId)` are filled in; the text must then be a label's value. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the Secret. Those under `keeptrusts.com/` are the operator's own and refused.
-    /// Default: none.
+    /// Annotations of the Secret. Those under `keeptrusts.com/` are the operator's own and refused. `$(name)`, `$(namespace)`,
+    /// `$(prefix)`, `$(tokenId)` and `$(gatewayId)` are filled in; `$$(` stands for a literal `$(`. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     pub annotations: BTreeMap<String, String>,

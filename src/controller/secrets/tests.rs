@@ -25,7 +25,7 @@ fn desired(data: &[(&str, &str)], labels: &[(&str, &str)], policy: DeletionPolic
         template: Some(SecretTemplate { labels: map(labels), annotations: map(&[]), data: map(data) }),
     };
     let parts = SpecParts { secret: Some(&secret), deletion_policy: Some(policy), ..SpecParts::default() };
-    Desired::parse(&parts, "checkout").unwrap()
+    Desired::parse(&parts, "shop", "checkout").unwrap()
 }
 
 fn plain() -> Desired {
@@ -162,6 +162,32 @@ fn whatever_of_the_rendering_differs_makes_it_stale() {
         assert_eq!(contents_of(&again, &asked), Contents::Current, "{what}");
         assert_eq!(value(&again, KEY).unwrap().expose_secret(), "kt_live_value", "{what}");
     }
+}
+
+#[test]
+fn labels_and_annotations_are_rendered_and_noticed_when_they_differ() {
+    let map = |text: &str| BTreeMap::from([("example.com/of".to_owned(), text.to_owned())]);
+    let template = SecretTemplate {
+        labels: map("$(namespace).$(name)"),
+        annotations: map("$(name): $(prefix) of $(tokenId), $$(value)"),
+        data: BTreeMap::new(),
+    };
+    let secret = SecretSpec { key: Some(KEY.to_owned()), template: Some(template), ..SecretSpec::default() };
+    let parts = SpecParts { secret: Some(&secret), ..SpecParts::default() };
+    let asked = Desired::parse(&parts, "shop", "checkout").unwrap();
+    let written = created(&asked);
+    assert_eq!(written.metadata.labels.as_ref().unwrap()["example.com/of"], "shop.checkout");
+    let annotations = written.metadata.annotations.as_ref().unwrap();
+    assert_eq!(annotations["example.com/of"], "checkout: kt_live_ab of tok_1, $(value)");
+    assert_eq!(contents_of(&written, &asked), Contents::Current);
+    let mut edited = written;
+    let literal = "$(name): $(prefix) of $(tokenId), $$(value)".to_owned();
+    edited.metadata.annotations.as_mut().unwrap().insert("example.com/of".to_owned(), literal);
+    assert_eq!(
+        contents_of(&edited, &asked),
+        Contents::Stale,
+        "the text of the spec isn't what was asked for"
+    );
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Case {
                 generation: 1,
                 deleting: false,
                 finalizer: true,
-                desired: Desired::parse(&parts, "checkout"),
+                desired: Desired::parse(&parts, "shop", "checkout"),
                 rotate_now: None,
                 requesters: Requesters::default(),
                 deletion_policy: DeletionPolicy::Revoke,
@@ -186,7 +186,7 @@ impl Case {
     fn rotating(self, rotation: &RotationSpec) -> Self {
         self.with(|o| {
             let parts = SpecParts { rotation: Some(rotation), ..SpecParts::default() };
-            o.resource.desired = Desired::parse(&parts, "checkout");
+            o.resource.desired = Desired::parse(&parts, "shop", "checkout");
             o.resource.generation = 2;
         })
     }

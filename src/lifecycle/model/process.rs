@@ -418,7 +418,7 @@ impl Process {
                 generation: resource.generation,
                 deleting: resource.deleting,
                 finalizer: resource.finalizer,
-                desired: Desired::parse(&parts, "checkout"),
+                desired: Desired::parse(&parts, "shop", "checkout"),
                 rotate_now: resource.rotate_now(),
                 requesters: Requesters::default(),
                 deletion_policy: resource.policy,

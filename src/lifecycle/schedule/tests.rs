@@ -22,7 +22,7 @@ fn desired(rotation: RotationSpec) -> Desired {
     let rotation = RotationSpec { strategy: Some(RotationStrategy::Overlap), ..rotation };
     let token = TokenSpec { expires_after: Some("90d".to_owned()), ..TokenSpec::default() };
     let parts = SpecParts { token: Some(&token), rotation: Some(&rotation), ..SpecParts::default() };
-    Desired::parse(&parts, "checkout").unwrap()
+    Desired::parse(&parts, "shop", "checkout").unwrap()
 }
 
 fn every(every: &str) -> Desired {
