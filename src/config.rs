@@ -53,6 +53,14 @@ pub struct ConnectionArguments {
     #[arg(long, env = "KEEPTRUSTS_LIST_LAG", default_value = "60s", value_name = "DURATION", value_parser = duration::parse)]
     pub list_lag: Duration,
 
+    /// Whose tokens are meant
+    #[command(flatten)]
+    pub installation: InstallationArguments,
+}
+
+/// The installation: an operator among several, in one cluster among several.
+#[derive(Clone, Debug, Args)]
+pub struct InstallationArguments {
     /// Name of this operator among several in one cluster; tokens belong to the instance that made them, so it must
     /// never change
     #[arg(long, env = "KEEPTRUSTS_INSTANCE", default_value = "default", value_name = "NAME")]

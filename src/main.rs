@@ -1,6 +1,7 @@
 //! The operator's command line.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -28,6 +29,7 @@ enum Command {
     #[command(subcommand)]
     Orphans(OrphansCommand),
     /// Delete keys and retain or revoke their tokens, before an uninstallation
+    #[command(after_help = drain::EXIT_CODES)]
     Drain(DrainArguments),
     /// Print the custom resource definitions, for `kubectl apply --server-side -f -`
     Crds {
@@ -44,10 +46,10 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Run(arguments) => return run(*arguments),
-        Command::Orphans(command) => return start()?.block_on(orphans::run(command)),
+        Command::Run(arguments) => run(*arguments)?,
+        Command::Orphans(command) => start()?.block_on(orphans::run(command))?,
         Command::Drain(arguments) => return start()?.block_on(drain::run(arguments)),
         Command::Crds { output_dir: None } => print!("{}", resources::crds_yaml()),
         Command::Crds { output_dir: Some(directory) } => resources::write_crds(&directory)
@@ -55,7 +57,7 @@ fn main() -> anyhow::Result<()> {
         Command::Reference { output_dir } => reference::write(&output_dir)
             .with_context(|| format!("can't write the reference into {}", output_dir.display()))?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(arguments: RunArguments) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! `keeptrusts-operator orphans`: lists tokens whose resource is gone, and revokes those that a person names.
 
 use std::io::{self, Write as _};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
@@ -12,7 +13,7 @@ use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use serde::Serialize;
 
-use crate::config::ConnectionArguments;
+use crate::config::{ConnectionArguments, InstallationArguments};
 use crate::controller::census::census;
 use crate::controller::directory::Resident;
 use crate::controller::kubernetes;
@@ -117,20 +118,29 @@ pub async fn run(command: OrphansCommand) -> Result<()> {
     }
 }
 
+/// How old a survey may be when a token is revoked by it. A key that comes back, or that adopts the token, may claim it while a
+/// person answers, or while other tokens are revoked.
+const FRESH: Duration = Duration::from_secs(5);
+
 async fn revoke(arguments: RevokeArguments) -> Result<()> {
     let RevokeArguments { connection, ids, yes, output } = arguments;
-    let survey = Survey::take(&connection).await?;
+    let mut survey = Survey::take(&connection).await?;
     let mut rows = ids.iter().map(|id| survey.orphan(id)).collect::<Result<Vec<_>>>()?;
     if !yes {
         confirm(&rows)?;
     }
     let mut failed = 0;
     for row in &mut rows {
-        let id = TokenId::parse(&row.id)?;
-        let revoked = survey.tokens.revoke(&id).await;
+        if survey.taken.elapsed() > FRESH {
+            survey = Survey::take(&connection).await?;
+        }
+        let revoked = match survey.orphan(&row.id) {
+            Ok(_) => survey.tokens.revoke(&TokenId::parse(&row.id)?).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
         if let Err(error) = &revoked {
             failed += 1;
-            writeln!(io::stderr(), "{id} wasn't revoked: {error}")?;
+            writeln!(io::stderr(), "{} wasn't revoked: {error}", row.id)?;
         }
         row.revoked = Some(revoked.is_ok());
     }
@@ -187,6 +197,8 @@ fn print(rows: &[Row], output: Output, none: &str) -> Result<()> {
 
 /// The tokens of both types, and everybody who accounts for them.
 struct Survey {
+    /// When it was begun.
+    taken: Instant,
     tokens: Client,
     lists: [(KeyKind, Listing); 2],
     census: Census,
@@ -195,22 +207,19 @@ struct Survey {
 impl Survey {
     /// Asks the token API first and the cluster afterwards: a token's resource is there before the token.
     async fn take(connection: &ConnectionArguments) -> Result<Self> {
+        let taken = Instant::now();
         let tokens = Client::new(&connection.settings())?;
         let client = kubernetes::client(&KubernetesMetrics::default())
             .await
             .context("can't find the Kubernetes API server")?;
-        let uid = match &connection.cluster_uid {
-            Some(uid) => uid.clone(),
-            None => kubernetes::cluster_uid(&client).await.context("can't read the namespace kube-system")?,
-        };
-        let installation = Installation::new(&uid, &connection.instance);
+        let installation = installation(&client, &connection.installation).await?;
         let access = list(&tokens, &installation, KeyKind::Access).await?;
         let gateway = list(&tokens, &installation, KeyKind::Gateway).await?;
         let mut residents = self::residents::<AccessKey>(&client).await?;
         residents.extend(self::residents::<GatewayKey>(&client).await?);
         let secrets = self::secrets(&client).await?;
         let census = census(&installation, &residents, secrets);
-        Ok(Self { tokens, lists: [(KeyKind::Access, access), (KeyKind::Gateway, gateway)], census })
+        Ok(Self { taken, tokens, lists: [(KeyKind::Access, access), (KeyKind::Gateway, gateway)], census })
     }
 
     fn rows(&self) -> Vec<Row> {
@@ -242,6 +251,23 @@ impl Survey {
             ),
         }
     }
+}
+
+/// The installation that the flags name.
+///
+/// # Errors
+/// If the cluster's uid isn't given and can't be read.
+pub(crate) async fn installation(
+    client: &KubeClient,
+    arguments: &InstallationArguments,
+) -> Result<Installation> {
+    let uid = match &arguments.cluster_uid {
+        Some(uid) => uid.clone(),
+        None => kubernetes::cluster_uid(client)
+            .await
+            .context("can't read the namespace kube-system, whose uid --cluster-uid can give")?,
+    };
+    Ok(Installation::new(&uid, &arguments.instance))
 }
 
 async fn list(tokens: &Client, installation: &Installation, kind: KeyKind) -> Result<Listing> {

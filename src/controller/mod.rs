@@ -56,7 +56,7 @@ use self::workloads::Rollouts;
 /// If the settings can't be used, no API server is found, or the Lease was lost.
 pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Result<()> {
     let election = &arguments.leader_election;
-    election.check(&arguments.connection.instance)?;
+    election.check(&arguments.connection.installation.instance)?;
     let tokens = Arc::new(Client::new(&arguments.connection.settings())?);
     let calls = KubernetesMetrics::default();
     let metrics = Metrics::new(tokens.metrics(), &calls);
@@ -66,17 +66,17 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     let serving = health.clone().serve(arguments.health_address, stop.clone(), served.clone()).await?;
     let serving_metrics = metrics.serve(arguments.metrics_address, served.clone()).await?;
 
-    let uid = match &arguments.connection.cluster_uid {
+    let uid = match &arguments.connection.installation.cluster_uid {
         Some(uid) => Some(uid.clone()),
         None => starting::cluster_uid(&client, &stop).await,
     };
     let Some(uid) = uid else { return Ok(()) };
     let Some(()) = starting::crds(&client, &health, &stop).await else { return Ok(()) };
-    let installation = Installation::new(&uid, &arguments.connection.instance);
+    let installation = Installation::new(&uid, &arguments.connection.installation.instance);
     let inventory =
         Arc::new(Inventory::new(Arc::clone(&tokens), installation.clone(), arguments.inventory_period));
     let scopes = scopes(&arguments.watch_namespaces);
-    let lease = election.lease_name(&arguments.connection.instance);
+    let lease = election.lease_name(&arguments.connection.installation.instance);
     let patient_for = election.lease_renew_deadline;
     let candidate = Candidate::new(
         election,
