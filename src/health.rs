@@ -8,13 +8,14 @@ mod work;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,18 @@ enum Missing {
     Nothing,
 }
 
+/// How the API server has done since the operator was ready. It decides nothing: a restart brings back neither the API server nor a CRD,
+/// and a pod that isn't ready would only make the Deployment's own rollout wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Server {
+    /// It serves what is watched, or nothing has made that doubtful.
+    Serves,
+    /// It answers, and doesn't serve these CRDs any more.
+    Lacks(Vec<String>),
+    /// It doesn't answer, since then.
+    Unreached(Instant),
+}
+
 /// What is told and decides nothing.
 type Note = Box<dyn Fn() -> String + Send + Sync>;
 
@@ -40,6 +53,9 @@ pub struct Health(Arc<Inner>);
 
 struct Inner {
     missing: Mutex<Missing>,
+    server: Mutex<Server>,
+    /// A watch has failed.
+    doubt: Notify,
     notes: Mutex<Vec<(&'static str, Note)>>,
     work: Work,
 }
@@ -54,6 +70,8 @@ impl Default for Health {
     fn default() -> Self {
         Self(Arc::new(Inner {
             missing: Mutex::new(Missing::ApiServer),
+            server: Mutex::new(Server::Serves),
+            doubt: Notify::new(),
             notes: Mutex::default(),
             work: Work::default(),
         }))
@@ -86,6 +104,33 @@ impl Health {
             Missing::Caches(left) if *left > 1 => Missing::Caches(left - 1),
             _ => Missing::Nothing,
         };
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        self.0.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A watch has failed: what was found at the start may not hold any more.
+    pub fn doubt(&self) {
+        self.0.doubt.notify_one();
+    }
+
+    /// Waits until there is a doubt.
+    pub async fn doubted(&self) {
+        self.0.doubt.notified().await;
+    }
+
+    /// The API server was asked again what it serves: everything but these CRDs.
+    pub fn serves_all_but(&self, missing: Vec<String>) {
+        *self.server() = if missing.is_empty() { Server::Serves } else { Server::Lacks(missing) };
+    }
+
+    /// The API server was asked again and doesn't answer.
+    pub fn unreached(&self) {
+        let mut server = self.server();
+        if !matches!(*server, Server::Unreached(_)) {
+            *server = Server::Unreached(Instant::now());
+        }
     }
 
     /// Whether the operator is ready: every cache is filled.
@@ -148,6 +193,7 @@ impl Health {
         let missing = self.missing().clone();
         let after = |what: &str| Err(format!("waits for {what}"));
         let filled = || Ok("filled".to_owned());
+        let is_ready = missing == Missing::Nothing;
         let (server, crds, caches) = match missing {
             Missing::ApiServer => (Err("not reached yet".to_owned()), after("kubernetes"), after("crds")),
             Missing::Crds(names) => {
@@ -158,9 +204,24 @@ impl Health {
             }
             Missing::Nothing => (Ok("reached".to_owned()), Ok("served".to_owned()), filled()),
         };
-        report.check("kubernetes", server);
-        report.check("crds", crds);
-        report.check("caches", caches);
+        let now = if is_ready { self.server().clone() } else { Server::Serves };
+        match now {
+            Server::Unreached(since) => {
+                report.note("kubernetes", &format!("not reached for {} s", since.elapsed().as_secs()));
+                report.check("crds", crds);
+                report.note("caches", "filled; they may be old");
+            }
+            Server::Lacks(names) => {
+                report.check("kubernetes", server);
+                report.note("crds", &format!("not served any more: {}", names.join(", ")));
+                report.note("caches", "filled; those of CRDs that aren't served are old");
+            }
+            Server::Serves => {
+                report.check("kubernetes", server);
+                report.check("crds", crds);
+                report.check("caches", caches);
+            }
+        }
         for (name, note) in self.notes().iter() {
             report.note(name, &note());
         }
@@ -229,6 +290,15 @@ mod tests {
         health.synced();
         let all = "[+] kubernetes: reached\n[+] crds: served\n[+] caches: filled\n";
         assert_eq!(readyz(&health), (200, format!("{all}{line}ok\n")), "what is only told decides nothing");
+        health.serves_all_but(vec!["accesskeys.example.com".to_owned()]);
+        let (status, body) = readyz(&health);
+        let gone = "[ ] crds: not served any more: accesskeys.example.com\n";
+        assert!(status == 200 && body.contains(gone) && !body.contains("served\n[+]"), "{body}");
+        health.unreached();
+        let (status, body) = readyz(&health);
+        assert!(status == 200 && body.starts_with("[ ] kubernetes: not reached for 0 s\n"), "{body}");
+        health.serves_all_but(Vec::new());
+        assert_eq!(readyz(&health), (200, format!("{all}{line}ok\n")), "it follows");
         let (status, body) = health.ready(true).answer();
         assert!(status == 503 && body.starts_with("[-] stop: asked for"), "{body}");
         assert_eq!(health.live().answer().0, 200);

@@ -89,6 +89,7 @@ impl<K: Key> Control<K> {
                     }
                     Err(error) => {
                         tracing::warn!(%error, kind = K::KIND.kind(), "the watch failed; it is begun again");
+                        self.driver.context.health.doubt();
                     }
                 },
                 filled = &mut secrets_filled => ready = filled,

@@ -121,6 +121,10 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         ("the search for workloads", beside(&stop, discovering)),
         ("the watch of the connection's files", beside(&stop, files)),
         ("the listing of tokens", beside(&stop, lists)),
+        ("the look at what the API server serves", {
+            let following = starting::follow(client.clone(), health.clone(), stop.clone());
+            beside(&stop, following)
+        }),
         ("the word of who leads", beside(&stop, tell_leader(Arc::clone(&context)))),
     ];
     let watching = scopes.into_iter().map(|namespace| {

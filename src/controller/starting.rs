@@ -1,5 +1,5 @@
 //! What has to be there before anything can be watched: the API server and the CRDs. Both are waited for, with a word on
-//! what is missing; nobody has to start the operator again.
+//! what is missing; nobody has to start the operator again. Later both are looked at again whenever a watch has failed.
 
 use std::time::Duration;
 
@@ -63,5 +63,37 @@ pub(super) async fn crds(client: &Client, health: &Health, stop: &CancellationTo
             }
         }
         stop.run_until_cancelled(tokio::time::sleep(LOOK)).await?;
+    }
+}
+
+/// Follows, until `stop`, whether the API server answers and still serves both kinds. It is asked from each failure of a watch on until
+/// all is well: at rest nothing is asked.
+pub(super) async fn follow(client: Client, health: Health, stop: CancellationToken) {
+    let mut told = Vec::new();
+    while stop.run_until_cancelled(health.doubted()).await.is_some() {
+        loop {
+            match kubernetes::missing_crds(&client).await {
+                Ok(missing) => {
+                    if told != missing && missing.is_empty() {
+                        tracing::info!("the CRDs are served again");
+                    } else if told != missing {
+                        let missing = missing.join(", ");
+                        tracing::error!(
+                            missing,
+                            "CRDs aren't served any more: nothing is done for keys of these kinds"
+                        );
+                    }
+                    health.serves_all_but(missing.clone());
+                    told = missing;
+                    if told.is_empty() {
+                        break;
+                    }
+                }
+                Err(_) => health.unreached(),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_none() {
+                return;
+            }
+        }
     }
 }

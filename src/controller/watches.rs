@@ -14,7 +14,6 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, WatchStream};
-use tokio_util::sync::CancellationToken;
 
 use crate::lifecycle::listing::Listing;
 use crate::resources::{AccessKey, GatewayKey, Key, KeyKind};
@@ -47,7 +46,7 @@ pub(super) async fn run(
     let store = cache.store();
     let (events, _) = broadcast::channel(SECRET_EVENTS);
     let (access, gateway) = (events.subscribe(), events.subscribe());
-    let watching = watch_secrets(secrets, cache, events, context.stop.clone());
+    let watching = watch_secrets(secrets, cache, events, &context);
     context.directory.add_secrets(store.clone());
     let filled = store.clone();
     let filled = async move { filled.wait_until_ready().await.is_ok() }.boxed().shared();
@@ -73,16 +72,20 @@ async fn watch_secrets(
     secrets: Api<CachedSecret>,
     mut cache: SecretCache,
     events: broadcast::Sender<Owner>,
-    stop: CancellationToken,
+    context: &Context,
 ) {
+    let Context { stop, health, .. } = context;
     let ours = watcher::Config::default().labels(UID_LABEL);
     let stream = watcher(secrets, ours).default_backoff();
-    let mut stream = std::pin::pin!(stream.take_until(stop.cancelled_owned()));
+    let mut stream = std::pin::pin!(stream.take_until(stop.cancelled()));
     while let Some(event) = stream.next().await {
         match event {
             // Those who listen outlive this.
             Ok(event) => cache.follow(&event).into_iter().for_each(|owner| drop(events.send(owner))),
-            Err(error) => tracing::warn!(%error, "the watch of Secrets failed; it is begun again"),
+            Err(error) => {
+                tracing::warn!(%error, "the watch of Secrets failed; it is begun again");
+                health.doubt();
+            }
         }
     }
 }

@@ -8,11 +8,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use keeptrusts_harness::proxy::tokens;
 use keeptrusts_harness::suite::Context;
 use keeptrusts_harness::{ControlPlane, Match, Operator, Options, Rule, TestNamespace, eventually, stays};
-use keeptrusts_operator::resources::{AccessKey, crds};
-use kube::api::{Api, PostParams};
+use keeptrusts_operator::resources::{AccessKey, GatewayKey, crds};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
-use crate::world::{SOON, Setup, World};
+use crate::world::{SOON, Setup, World, ready};
 
 const KEY: &str = "checkout";
 
@@ -80,4 +80,39 @@ pub(crate) async fn an_operator_that_comes_before_its_crds_waits_for_them(cx: Co
     ensure!(world.operator.exit_status()?.is_none());
     ensure!(world.tokens.count(&tokens::create()) == 1);
     Ok(())
+}
+
+/// A cluster of its own: other tests need the CRDs.
+pub(crate) async fn a_crd_that_goes_is_told_and_costs_no_readiness(cx: Context) -> Result<()> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crds");
+    let cluster = Arc::new(ControlPlane::start(Options::default().crds(folder)).await?);
+    let namespace = TestNamespace::create(cluster.client(), &cx.name).await?;
+    let cx = Context { cluster, namespace, dir: cx.dir, name: cx.name };
+    let world = World::start(cx).await?;
+    world.create::<AccessKey>(KEY, json!({})).await?;
+    world.one_living::<AccessKey>(KEY, KEY, 1).await?;
+    let all = ["[+] kubernetes: reached", "[+] crds: served", "[+] caches: filled"];
+    says(&world.operator, 200, &all).await?;
+    let api: Api<CustomResourceDefinition> = Api::all(world.cx.client());
+    let gone = "gatewaykeys.keys.keeptrusts.com";
+    api.delete(gone, &DeleteParams::default()).await?;
+    says(&world.operator, 200, &[&format!("[ ] crds: not served any more: {gone}"), "ok"]).await?;
+    let log = world.operator.log()?;
+    ensure!(log.matches("aren't served any more").count() == 1, "{log}");
+    // The other kind goes on.
+    world.raise::<AccessKey>(KEY, 1).await?;
+    let [_, gateway] = crds();
+    eventually(SOON, "the CRD can be made again", async || {
+        Ok(api.create(&PostParams::default(), &gateway).await.map(drop)?)
+    })
+    .await?;
+    says(&world.operator, 200, &all).await?;
+    let patience = Duration::from_secs(90);
+    world.create::<GatewayKey>("edge", json!({})).await?;
+    eventually(patience, "its keys are looked after again", async || {
+        let key = world.keys::<GatewayKey>().get("edge").await?;
+        ensure!(key.status.is_some_and(|status| ready(&status).is_some()));
+        Ok(())
+    })
+    .await
 }
