@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::work::{UnderWay, Work};
 
+use crate::serving;
+
 /// What is missing until the operator is ready, in the order in which it comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Missing {
@@ -168,12 +170,7 @@ impl Health {
         let routes = Router::new()
             .route("/livez", get(move || async move { self.live().answer() }))
             .route("/readyz", get(move || async move { ready.ready(stop.is_cancelled()).answer() }));
-        Ok(tokio::spawn(async move {
-            let served = axum::serve(listener, routes).with_graceful_shutdown(end.cancelled_owned());
-            if let Err(error) = served.await {
-                tracing::error!(%error, "the health endpoint ended");
-            }
-        }))
+        Ok(serving::serve(listener, routes, end))
     }
 
     /// Whether there is something that only a restart cures. That this is answered at all is the better part of it.

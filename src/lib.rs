@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod drain;
+mod fair;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -16,6 +17,7 @@ pub mod orphans;
 pub mod reference;
 pub mod resources;
 pub mod selector;
+mod serving;
 mod table;
 pub mod telemetry;
 pub mod token_api;
