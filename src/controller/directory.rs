@@ -1,6 +1,6 @@
 //! All resources and Secrets of ours, as the caches hold them: who claims a token, and whose tokens have nobody left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -117,14 +117,19 @@ impl<K: Key> Keys for Store<CachedKey<K>> {
 /// The caches.
 #[derive(Default)]
 pub(super) struct Directory {
-    keys: Mutex<Vec<Box<dyn Keys>>>,
+    keys: Mutex<Vec<Arc<dyn Keys>>>,
     secrets: Mutex<Vec<Store<CachedSecret>>>,
 }
 
 impl Directory {
     /// Adds the cache of one kind, in one scope. Call it before anything looks.
     pub(super) fn add_keys<K: Key>(&self, store: Store<CachedKey<K>>) {
-        lock(&self.keys).push(Box::new(store));
+        lock(&self.keys).push(Arc::new(store));
+    }
+
+    /// The caches of resources. Whoever unpacks what they hold does it without the lock.
+    fn keys(&self) -> Vec<Arc<dyn Keys>> {
+        lock(&self.keys).clone()
     }
 
     /// Adds the cache of our Secrets in one scope.
@@ -139,19 +144,25 @@ impl Directory {
 
     /// Every resource that may speak of this token.
     pub(super) fn residents_that_hold(&self, id: &str) -> Vec<Resident> {
-        lock(&self.keys).iter().flat_map(|keys| keys.residents(id)).collect()
+        self.keys().iter().flat_map(|keys| keys.residents(id)).collect()
+    }
+
+    /// The tokens that were made elsewhere and that keys adopt or have adopted: the ids in their specs and statuses.
+    pub(super) fn wanted(&self) -> HashSet<String> {
+        let adopting = self.residents_that_hold("\"adopt\"").into_iter().filter(|key| key.adopts.is_some());
+        adopting.flat_map(|key| key.adopts.into_iter().chain(key.tokens).chain(key.operates_on)).collect()
     }
 
     /// Where resources of a kind live, and under which uid.
     pub(super) fn places(&self, kind: KeyKind, mut look: impl FnMut(&Place, &UidTag)) {
-        for keys in &*lock(&self.keys) {
+        for keys in self.keys() {
             keys.places(kind, &mut look);
         }
     }
 
     /// Looks at every resource, one after the other.
     pub(super) fn glance(&self, mut look: impl FnMut(Glance<'_>)) {
-        for keys in &*lock(&self.keys) {
+        for keys in self.keys() {
             keys.glance(&mut look);
         }
     }
@@ -164,8 +175,8 @@ impl Directory {
         workload: &WorkloadRef,
         uses: impl Fn(&str) -> bool,
     ) -> BTreeMap<String, String> {
-        let keys = lock(&self.keys);
-        keys.iter()
+        self.keys()
+            .iter()
             .flat_map(|keys| keys.rollouts(namespace))
             .filter(|rollout| match &rollout.restarts {
                 Restarts::None => false,
@@ -178,7 +189,8 @@ impl Directory {
 
     /// Every Secret of ours.
     pub(super) fn secrets(&self) -> Vec<Arc<CachedSecret>> {
-        lock(&self.secrets).iter().flat_map(Store::state).collect()
+        let secrets = lock(&self.secrets).clone();
+        secrets.iter().flat_map(Store::state).collect()
     }
 }
 
@@ -194,6 +206,47 @@ mod tests {
 
     use super::*;
     use crate::resources::AccessKey;
+
+    #[test]
+    fn who_looks_holds_no_lock_that_another_one_needs() {
+        let directory = Directory::default();
+        let (store, mut cache) = reflector::store::<CachedKey<AccessKey>>();
+        let key = json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "a"}, "spec": {}});
+        cache.apply_watcher_event(&Event::Apply(serde_json::from_value(key).unwrap()));
+        directory.add_keys(store);
+        let mut looked = 0;
+        directory.glance(|_| {
+            assert!(directory.keys.try_lock().is_ok(), "a reconcile waits for a scrape");
+            assert_eq!(directory.residents().len(), 1);
+            looked += 1;
+        });
+        directory.places(KeyKind::Access, |_, _| assert!(directory.keys.try_lock().is_ok()));
+        assert_eq!(looked, 1);
+    }
+
+    #[test]
+    fn what_keys_adopt_is_wanted_as_long_as_they_do() {
+        let directory = Directory::default();
+        let (store, mut cache) = reflector::store::<CachedKey<AccessKey>>();
+        directory.add_keys(store);
+        let key = |spec: serde_json::Value| -> CachedKey<AccessKey> {
+            let status = json!({"token": {"id": "tok_2"}});
+            let meta = json!({"name": "checkout", "namespace": "shop", "uid": "a"});
+            serde_json::from_value(json!({"metadata": meta, "spec": spec, "status": status})).unwrap()
+        };
+        let adopting =
+            key(json!({"adopt": {"tokenId": "tok_1", "value": "Rotate"}, "deletionPolicy": "Revoke"}));
+        let (settled, plain) = (adopting.clone(), key(json!({"token": {"description": "\"adopt\""}})));
+        for (event, wanted) in [
+            (Event::Apply(adopting), &["tok_1", "tok_2"][..]),
+            (Event::Apply(plain), &[]),
+            (Event::Apply(settled.clone()), &["tok_1", "tok_2"]),
+            (Event::Delete(settled), &[]),
+        ] {
+            cache.apply_watcher_event(&event);
+            assert_eq!(directory.wanted(), wanted.iter().map(|id| (*id).to_owned()).collect());
+        }
+    }
 
     #[test]
     fn of_a_resource_that_can_not_be_read_no_status_is_seen() {

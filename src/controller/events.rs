@@ -1,19 +1,23 @@
 //! Kubernetes events: on transitions only, and never in the way of anything.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::sync::mpsc;
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Notify;
 
+use crate::fair::Lines;
 use crate::resources::{GROUP, HistoryEntry, HistoryEvent, KeyStatus, OperationReason, TokenStatus};
 
 use super::kubernetes::FIELD_MANAGER;
 use super::secrets::Identity;
 
-/// How many events may wait. What comes on top is dropped: they are there for people, and a storm tells nobody more.
+/// How many events may wait. What comes on top is dropped, of the namespace with the most of them: they are there for people, and a
+/// storm tells nobody more.
 const WAITING: usize = 1_024;
 
 /// How long one may take.
@@ -24,15 +28,28 @@ const MAX_NOTE: usize = 1_024;
 
 /// Where events are handed in.
 #[derive(Clone)]
-pub(super) struct Events(mpsc::Sender<(Event, ObjectReference)>);
+pub(super) struct Events(Arc<Inner>);
+
+struct Inner {
+    waiting: Mutex<Lines<(Event, ObjectReference)>>,
+    more: Notify,
+    dropped: Counter,
+}
+
+impl Inner {
+    fn waiting(&self) -> MutexGuard<'_, Lines<(Event, ObjectReference)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Events {
-    /// Starts a task that writes events until all handles are dropped; `instance` names this process.
-    pub(super) fn start(client: Client, instance: String) -> Self {
-        let (sender, mut receiver) = mpsc::channel(WAITING);
+    /// Starts a task that writes events until all handles are dropped; `instance` names this process. Those that are dropped are counted.
+    pub(super) fn start(client: Client, instance: String, dropped: Counter) -> Self {
+        let events = Self::new(dropped);
+        let inner = Arc::downgrade(&events.0);
         let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: Some(instance) };
         tokio::spawn(async move {
-            while let Some((event, about)) = receiver.recv().await {
+            while let Some((event, about)) = next(&inner).await {
                 // A recorder of its own for each: one that remembers counts events that differ in their note alone as
                 // one, and the note says which token.
                 let recorder = Recorder::new(client.clone(), reporter.clone());
@@ -43,7 +60,11 @@ impl Events {
                 }
             }
         });
-        Self(sender)
+        events
+    }
+
+    fn new(dropped: Counter) -> Self {
+        Self(Arc::new(Inner { waiting: Mutex::default(), more: Notify::new(), dropped }))
     }
 
     /// Tells of something that happened, in an event and in the log, where the key's span says of whom.
@@ -87,9 +108,11 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if self.0.try_send((event, about)).is_err() {
-            tracing::debug!("too many events wait: one was dropped");
+        let namespace = about.namespace.clone().unwrap_or_default();
+        if self.0.waiting().join_within(WAITING, &namespace, (event, about)) {
+            self.0.dropped.inc();
         }
+        self.0.more.notify_one();
     }
 
     /// Tells of a resource that can't be read.
@@ -151,6 +174,20 @@ impl Events {
     }
 }
 
+/// The next event to be written; nothing once nobody can hand one in.
+async fn next(inner: &Weak<Inner>) -> Option<(Event, ObjectReference)> {
+    loop {
+        let inner = inner.upgrade()?;
+        let next = inner.waiting().next();
+        if next.is_some() {
+            return next;
+        }
+        // It isn't lost if it was handed in since: a notification is kept for whoever comes.
+        let more = tokio::time::timeout(PATIENCE, inner.more.notified());
+        drop(more.await);
+    }
+}
+
 /// What a status says of a new value: a reason and a note.
 fn new_value(old: &KeyStatus, new: &KeyStatus) -> Option<(String, String)> {
     let (token, secret, last) = (new.token.as_ref()?, new.secret.as_ref()?, new.history.first()?);
@@ -182,5 +219,37 @@ fn fate(old: &TokenStatus, new: &KeyStatus, why: OperationReason) -> String {
             entry.revoke_after.0
         ),
         None => " The old value is dead: restart what took it into its environment.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_namespaces_flood_drops_its_own_events_and_they_are_counted() {
+        let events = Events::new(Counter::default());
+        let tell = |namespace: &str, reason: &str| {
+            let about =
+                ObjectReference { namespace: Some(namespace.to_owned()), ..ObjectReference::default() };
+            events.about(about, EventType::Warning, "Reconcile", reason, "a note");
+        };
+        (0..3 * WAITING).for_each(|_| tell("flood", "Flood"));
+        tell("shop", "First");
+        tell("shop", "Second");
+        assert_eq!(events.0.dropped.get(), 2 * WAITING as u64 + 2);
+        let mut reasons = Vec::new();
+        for _ in 0..4 {
+            reasons.extend(next(&Arc::downgrade(&events.0)).await.map(|(event, _)| event.reason));
+        }
+        assert_eq!(reasons, ["Flood", "First", "Flood", "Second"]);
+    }
+
+    #[tokio::test]
+    async fn the_writer_ends_once_nobody_can_hand_in_events() {
+        let events = Events::new(Counter::default());
+        let inner = Arc::downgrade(&events.0);
+        drop(events);
+        assert!(next(&inner).await.is_none());
     }
 }

@@ -1,9 +1,10 @@
-//! Which keys are to be looked at, and in which order: first come, first served. New keys and those that end have a lane of
-//! their own: they don't stand behind a wave of rotations.
+//! Which keys are to be looked at, and in which order: the namespace with the fewest passes under way comes first, of several the one
+//! whose turn it is, and within one the first come is the first served. So a namespace with a thousand keys that are due delays
+//! another one's by a pass. New keys and those that end have a lane of their own: they don't stand behind a wave of rotations.
 //!
 //! Nobody looks at a key twice at once. What happens to it while a pass is under way has it looked at once more.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -49,8 +50,8 @@ pub(super) enum End {
 
 /// Where a key stands.
 enum State {
-    /// A pass is due, since then.
-    Queued(Lane, Instant),
+    /// A pass is due, since then. The number is its place in line.
+    Queued(Lane, Instant, u64),
     /// A pass is under way; something has happened since it began.
     Running(Lane, Option<(Lane, Instant)>),
     /// Time brings the next pass.
@@ -62,14 +63,81 @@ enum State {
 /// Longest time that is waited at once; after that the key is looked at, and waits on.
 const LONGEST: Duration = Duration::from_hours(24);
 
+/// One lane: who waits in it, and who is looked at.
+#[derive(Default)]
+struct Line {
+    /// Who waits, by namespace, in the order in which they came.
+    waiting: HashMap<String, BTreeMap<u64, Name>>,
+    /// The namespaces in which somebody waits, in the order of their turns.
+    turns: VecDeque<String>,
+    /// How many passes are under way, in all and by namespace.
+    running: u16,
+    running_in: HashMap<String, u16>,
+}
+
+impl Line {
+    fn join(&mut self, number: u64, key: &Name) {
+        if !self.waiting.contains_key(&key.namespace) {
+            self.turns.push_back(key.namespace.clone());
+        }
+        self.waiting.entry(key.namespace.clone()).or_default().insert(number, key.clone());
+    }
+
+    fn leave(&mut self, number: u64, key: &Name) {
+        let Some(keys) = self.waiting.get_mut(&key.namespace) else { return };
+        keys.remove(&number);
+        if keys.is_empty() {
+            self.waiting.remove(&key.namespace);
+            self.turns.retain(|namespace| *namespace != key.namespace);
+        }
+    }
+
+    /// The key whose pass begins now, with so many places. While keys of several namespaces wait, none of these has more than its part.
+    fn begin(&mut self, places: u16) -> Option<Name> {
+        if self.running >= places {
+            return None;
+        }
+        let part = if self.turns.len() > 1 { part_of(places) } else { places };
+        let running = |namespace: &String| self.running_in.get(namespace).copied().unwrap_or_default();
+        let turns = self.turns.iter().map(running).enumerate();
+        // Who has least comes first; of several the one whose turn it is.
+        let (turn, _) = turns.filter(|(_, running)| *running < part).min_by_key(|(_, running)| *running)?;
+        let namespace = self.turns.remove(turn)?;
+        let keys = self.waiting.get_mut(&namespace)?;
+        let (_, key) = keys.pop_first()?;
+        if keys.is_empty() {
+            self.waiting.remove(&namespace);
+        } else {
+            self.turns.push_back(namespace.clone());
+        }
+        self.running += 1;
+        *self.running_in.entry(namespace).or_default() += 1;
+        Some(key)
+    }
+
+    fn ended(&mut self, key: &Name) {
+        self.running -= 1;
+        if let Some(running) = self.running_in.get_mut(&key.namespace) {
+            *running -= 1;
+            if *running == 0 {
+                self.running_in.remove(&key.namespace);
+            }
+        }
+    }
+}
+
+/// Most of so many places that one namespace has while another one waits.
+const fn part_of(places: u16) -> u16 {
+    places - places / 4
+}
+
 /// The keys of one kind in one scope that a pass is due for, now or later, or under way.
 pub(super) struct Queue {
     keys: HashMap<Name, State>,
-    urgent: VecDeque<Name>,
-    ordinary: VecDeque<Name>,
+    lanes: [Line; 2],
+    /// How many have stood in line.
+    numbers: u64,
     later: DelayQueue<Name>,
-    /// How many passes are under way in each lane.
-    running: [u16; 2],
     places: u16,
     waiting: usize,
     /// When a list must have been begun that serves all who wait for one, or did.
@@ -81,10 +149,9 @@ impl Queue {
     pub(super) fn new(places: u16) -> Self {
         Self {
             keys: HashMap::new(),
-            urgent: VecDeque::new(),
-            ordinary: VecDeque::new(),
+            lanes: <[Line; 2]>::default(),
+            numbers: 0,
             later: DelayQueue::new(),
-            running: [0; 2],
             places,
             waiting: 0,
             awaited: None,
@@ -100,8 +167,13 @@ impl Queue {
                 *again = Some((lane, since));
                 return;
             }
-            Some(State::Queued(queued, _)) if *queued == lane => return,
-            Some(State::Queued(_, since)) => *since,
+            Some(State::Queued(queued, ..)) if *queued == lane => return,
+            Some(State::Queued(queued, since, number)) => {
+                let (queued, since, number) = (*queued, *since, *number);
+                self.lanes[queued as usize].leave(number, key);
+                self.waiting -= 1;
+                since
+            }
             Some(State::Later(_, timer)) => {
                 self.later.remove(timer);
                 now
@@ -112,34 +184,22 @@ impl Queue {
     }
 
     fn queue(&mut self, key: Name, lane: Lane, since: Instant) {
-        self.line(lane).push_back(key.clone());
-        if !matches!(self.keys.insert(key, State::Queued(lane, since)), Some(State::Queued(..))) {
-            self.waiting += 1;
-        }
-    }
-
-    fn line(&mut self, lane: Lane) -> &mut VecDeque<Name> {
-        match lane {
-            Lane::Urgent => &mut self.urgent,
-            Lane::Ordinary => &mut self.ordinary,
-        }
+        self.numbers += 1;
+        self.lanes[lane as usize].join(self.numbers, &key);
+        self.keys.insert(key, State::Queued(lane, since, self.numbers));
+        self.waiting += 1;
     }
 
     /// The next key whose pass can begin, and since when it has been due.
     pub(super) fn begin(&mut self) -> Option<(Name, Instant)> {
         for lane in [Lane::Urgent, Lane::Ordinary] {
-            if self.running[lane as usize] >= self.places {
-                continue;
-            }
-            // Whoever changed lanes stands in the old one too; and who is gone stands in line still.
-            while let Some(key) = self.line(lane).pop_front() {
-                let since = match self.keys.get(&key) {
-                    Some(State::Queued(queued, since)) if *queued == lane => *since,
-                    _ => continue,
-                };
-                self.running[lane as usize] += 1;
+            if let Some(key) = self.lanes[lane as usize].begin(self.places) {
                 self.waiting -= 1;
-                self.keys.insert(key.clone(), State::Running(lane, None));
+                let before = self.keys.insert(key.clone(), State::Running(lane, None));
+                let since = match before {
+                    Some(State::Queued(_, since, _)) => since,
+                    _ => Instant::now(),
+                };
                 return Some((key, since));
             }
         }
@@ -149,7 +209,7 @@ impl Queue {
     /// The pass over a key has ended.
     pub(super) fn ended(&mut self, key: Name, end: End) {
         let Some(State::Running(lane, again)) = self.keys.remove(&key) else { return };
-        self.running[lane as usize] -= 1;
+        self.lanes[lane as usize].ended(&key);
         match (again, end) {
             (Some((lane, since)), _) => self.queue(key, lane, since),
             (None, End::Rest) => {}
@@ -172,7 +232,9 @@ impl Queue {
                 self.later.remove(timer);
                 self.keys.remove(key);
             }
-            Some(State::Queued(..)) => {
+            Some(State::Queued(lane, _, number)) => {
+                let (lane, number) = (*lane, *number);
+                self.lanes[lane as usize].leave(number, key);
                 self.waiting -= 1;
                 self.keys.remove(key);
             }
@@ -257,6 +319,63 @@ mod tests {
         assert_eq!(begun(&mut queue), ["d"]);
         queue.ended(name("b"), End::Rest);
         assert_eq!((begun(&mut queue), queue.waiting()), (vec!["c".to_owned()], 0));
+    }
+
+    /// Keys as `namespace/name`.
+    fn of(key: &str) -> Name {
+        let (namespace, name) = key.split_once('/').unwrap();
+        Name { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// Begins what can begin.
+    fn begun_in(queue: &mut Queue) -> Vec<String> {
+        std::iter::from_fn(|| queue.begin())
+            .map(|(key, _)| format!("{}/{}", key.namespace, key.name))
+            .collect()
+    }
+
+    /// Who waits, and who begins with so many places while nothing ends.
+    #[tokio::test]
+    async fn namespaces_take_turns_and_none_has_all_places_while_another_waits() {
+        for (waiting, places, begin) in [
+            (&["a/1", "a/2", "a/3", "b/1", "c/1"][..], 4, &["a/1", "b/1", "c/1", "a/2"][..]),
+            (&["a/1", "a/2", "a/3", "a/4", "a/5"], 4, &["a/1", "a/2", "a/3", "a/4"]),
+            (&["a/1", "a/2", "a/3", "b/1", "b/2", "b/3"], 8, &["a/1", "b/1", "a/2", "b/2", "a/3", "b/3"]),
+            (&["b/2", "a/1", "b/1"], 1, &["b/2"]),
+        ] {
+            let mut queue = Queue::new(places);
+            waiting.iter().for_each(|key| queue.due(&of(key), Lane::Ordinary));
+            assert_eq!(begun_in(&mut queue), begin, "{waiting:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_another_namespace_has_all_places_gets_the_first_that_is_free() {
+        let mut queue = Queue::new(4);
+        (1..=1_000).for_each(|nr| queue.due(&of(&format!("a/{nr}")), Lane::Ordinary));
+        assert_eq!(begun_in(&mut queue), ["a/1", "a/2", "a/3", "a/4"]);
+        queue.due(&of("b/1"), Lane::Ordinary);
+        queue.ended(of("a/1"), End::Rest);
+        assert_eq!(begun_in(&mut queue), ["b/1"]);
+        queue.due(&of("b/2"), Lane::Ordinary);
+        queue.ended(of("a/2"), End::Rest);
+        assert_eq!(begun_in(&mut queue), ["b/2"], "who has less comes first");
+        queue.ended(of("b/1"), End::Rest);
+        queue.ended(of("b/2"), End::Rest);
+        assert_eq!(begun_in(&mut queue), ["a/5", "a/6"], "nobody else waits");
+        assert_eq!(queue.waiting(), 1_000 - 6);
+    }
+
+    #[tokio::test]
+    async fn who_changes_lanes_or_goes_leaves_nothing_behind() {
+        let mut queue = Queue::new(1);
+        for _ in 0..1_000 {
+            queue.due(&of("a/1"), Lane::Ordinary);
+            queue.due(&of("a/1"), Lane::Urgent);
+            queue.forget(&of("a/1"));
+        }
+        assert!(queue.lanes.iter().all(|line| line.waiting.is_empty() && line.turns.is_empty()));
+        assert_eq!((begun_in(&mut queue).len(), queue.waiting()), (0, 0));
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -55,6 +56,7 @@ pub struct Metrics {
     pub(crate) passes: PassMetrics,
     orphans: Family<OfKind, Gauge>,
     leader: Gauge,
+    events_dropped: Counter,
     registry: Arc<RwLock<Registry>>,
 }
 
@@ -64,6 +66,7 @@ impl Metrics {
     pub fn new(tokens: &TokenApiMetrics, kubernetes: &KubernetesMetrics) -> Self {
         let (keys, passes) = (KeyMetrics::default(), PassMetrics::default());
         let (orphans, leader) = (Family::<OfKind, Gauge>::default(), Gauge::default());
+        let events_dropped = Counter::default();
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector::default()));
         let ours = registry.sub_registry_with_prefix(PREFIX);
@@ -79,16 +82,26 @@ impl Metrics {
              namespaces are watched",
             orphans.clone(),
         );
+        ours.register(
+            "events_dropped",
+            "Kubernetes events that weren't written, for too many waited: those of the namespace with the most of them",
+            events_dropped.clone(),
+        );
         keys.register(ours);
         passes.register(ours);
         tokens.register(ours);
         kubernetes.register(ours);
-        Self { keys, passes, orphans, leader, registry: Arc::new(RwLock::new(registry)) }
+        Self { keys, passes, orphans, leader, events_dropped, registry: Arc::new(RwLock::new(registry)) }
     }
 
     /// Whether this process works on keys, or stands by.
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Counts events that are dropped.
+    pub(crate) fn events_dropped(&self) -> Counter {
+        self.events_dropped.clone()
     }
 
     /// So many tokens of a kind have lost their resource.

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{CallError, Class};
+use super::turns::Turns;
 use crate::metrics::TokenApiMetrics;
 
 /// The longest pause that an answer can impose: a slip of the API must not silence the operator for a day.
@@ -58,8 +59,8 @@ pub(super) struct Limits {
     /// As many as calls in a second: some time passes between permit and call, here more and there less, and no second may have one
     /// too many.
     places: Arc<Semaphore>,
-    /// Held by whoever waits for the next place: who came first goes first.
-    turn: tokio::sync::Mutex<()>,
+    /// Whose turn it is to wait for the next place.
+    turns: Turns,
     paused_until: Mutex<Option<Instant>>,
     metrics: TokenApiMetrics,
 }
@@ -73,7 +74,7 @@ impl Limits {
             places: Arc::new(Semaphore::new(
                 usize::try_from(requests_per_second.get()).unwrap_or(usize::MAX),
             )),
-            turn: tokio::sync::Mutex::default(),
+            turns: Turns::default(),
             paused_until: Mutex::new(None),
             metrics,
         }
@@ -108,7 +109,7 @@ impl Limits {
     pub(super) async fn permit(&self) -> Result<Permit, CallError> {
         self.check()?;
         let asked = Instant::now();
-        let turn = self.turn.lock().await;
+        let turn = self.turns.turn().await;
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         self.limiter.until_ready().await;
         drop(turn);

@@ -21,6 +21,7 @@ mod scrub;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use client::{Client, CreateRequest, ListedToken, Minted, begins_with};
 #[cfg(any(test, feature = "fuzzing"))]
@@ -30,3 +31,4 @@ pub use files::UnusableCredential;
 pub use inventory::Inventory;
 pub use limits::Permit;
 pub use settings::{Settings, SettingsError};
+pub(crate) use turns::on_behalf_of;
