@@ -1,10 +1,11 @@
 //! Whether a token that was made elsewhere may be adopted: a privilege, and never at another resource's cost.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::clock;
 use crate::lifecycle::naming::Tag;
 use crate::lifecycle::observed::{Adoption, Sighting};
 use crate::lifecycle::time::Monotonic;
@@ -36,6 +37,11 @@ impl Adoptions {
         self.namespaces.iter().any(|allowed| allowed == ANYWHERE || allowed == namespace)
     }
 
+    /// Forgets the ids that nobody wants to adopt any more.
+    fn keep(&self, ids: &HashSet<String>) {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| ids.contains(id));
+    }
+
     /// Whether the id is `uid`'s to adopt: nobody who still wants it asked for it before.
     fn reserve(&self, id: &str, uid: &str, wants: impl Fn(&str) -> bool) -> bool {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,6 +50,20 @@ impl Adoptions {
             uid.clone_into(first);
         }
         first == uid
+    }
+}
+
+/// Lets go of what no key wants any more, upon every new list, until the context's `stop`.
+pub(super) async fn forget_unwanted(context: Arc<Context>) {
+    let mut changes = context.inventory.changes();
+    while let Some(Ok(())) = context.stop.run_until_cancelled(changes.changed()).await {
+        // Before the keys are asked: who wants something from then on isn't forgotten.
+        let now = clock::monotonic();
+        if context.inventory.wants_any() && context.health.is_ready() {
+            let ids = context.directory.wanted();
+            context.adoptions.keep(&ids);
+            context.inventory.keep_wanted(&ids, now);
+        }
     }
 }
 
@@ -58,15 +78,17 @@ impl Context {
         let Ok(parsed) = TokenId::parse(id) else {
             return Adoption::Refused(format!("{id:?} is no token's id; copy it from the console"));
         };
-        // Without permission too: what was adopted when there was one must not pass for gone.
-        let since = self.inventory.want(&parsed);
-        if !self.adoptions.allows(&identity.namespace) {
+        // Without permission too, if something was adopted when there was one: it must not pass for gone.
+        let is_allowed = self.adoptions.allows(&identity.namespace);
+        let has_adopted = key.object.view.status.last_rotation.is_some();
+        let since = if is_allowed || has_adopted { Some(self.inventory.want(&parsed)) } else { None };
+        let Some(since) = since.filter(|_| is_allowed) else {
             return Adoption::Refused(format!(
                 "the operator isn't allowed to adopt tokens for namespace {}; whoever runs it allows that by \
                  --adopt-namespace (adoptNamespaces in the chart)",
                 identity.namespace
             ));
-        }
+        };
         let Some(listing) = self.inventory.latest(identity.kind).filter(|listing| listing.begun >= since)
         else {
             return Adoption::Unlisted(since);

@@ -19,14 +19,18 @@ use serde_json::value::RawValue;
 
 use crate::lifecycle::naming::{Place, UidTag};
 use crate::lifecycle::observed::Requesters;
-use crate::resources::{DesiredState, GROUP, Key, ROTATE_NOW};
+use crate::resources::{DesiredState, Key, MAX_ROTATE_NOW, ROTATE_NOW};
 
 use super::packed::Packed;
 use super::queue::Lane;
 use super::requesters::{FieldOwner, requesters};
+use super::secrets;
 
-/// The whole resource once more, as kubectl applied it.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Most references to owners of ours that are kept of a Secret: it has one.
+const MAX_OWNERS: usize = 8;
+
+/// Most labels that are kept of a resource, by which it may be another operator's.
+const MAX_LABELS: usize = 64;
 
 /// A resource.
 #[derive(Clone)]
@@ -147,9 +151,14 @@ impl<K: Key> CachedKey<K> {
             (sent.lane(&asked, &told), sent.matters(), sent.requesters(&asked, &told));
         let Sent { metadata, spec, status } = sent;
         let SentMeta { labels, mut annotations, finalizers, .. } = metadata;
+        // Of whatever people put there one annotation is read; kubectl's holds the whole resource once more.
         if let Some(annotations) = &mut annotations {
-            annotations.remove(LAST_APPLIED);
+            annotations.retain(|key, _| key == ROTATE_NOW);
+            for text in annotations.values_mut() {
+                *text = text.chars().take(MAX_ROTATE_NOW).collect();
+            }
         }
+        let labels = labels.map(|labels| labels.into_iter().take(MAX_LABELS).collect());
         let meta = ObjectMeta {
             name: metadata.name,
             namespace: metadata.namespace,
@@ -170,7 +179,7 @@ impl<K: Key> CachedKey<K> {
         Ok(Self { meta, place, uid, lane, matters, requesters, packed, kind: PhantomData })
     }
 
-    /// The resource, without its managedFields.
+    /// The resource, without its managedFields and with what is read of its annotations.
     ///
     /// # Errors
     /// If it isn't one that its type allows.
@@ -233,8 +242,9 @@ impl CachedSecret {
     fn pack(sent: SentSecret) -> serde_json::Result<Self> {
         let SentSecretMeta { name, namespace, uid, resource_version, mut annotations, owner_references } =
             sent.metadata;
-        let domain = format!("{GROUP}/");
-        annotations.retain(|key, _| key.starts_with(&domain));
+        annotations.retain(|key, text| secrets::is_kept(key, text));
+        let owner_references = owner_references
+            .map(|owners| owners.into_iter().filter_map(secrets::kept_owner).take(MAX_OWNERS).collect());
         let ours = ObjectMeta { owner_references, annotations: Some(annotations), ..ObjectMeta::default() };
         let packed = Packed::of(&ours)?;
         let meta = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
@@ -344,11 +354,11 @@ mod tests {
                 "creationTimestamp": "2026-01-01T00:00:00Z",
                 "finalizers": ["keys.keeptrusts.com/cleanup"],
                 "labels": {"app": "checkout"},
-                "annotations": {LAST_APPLIED: "{}", "team": "shop"},
+                "annotations": {ROTATE_NOW: "now", "kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "shop"},
                 "managedFields": [{"manager": "kubectl", "operation": "Apply", "fieldsV1": {"f:spec": {"f:rotation": {"f:generation": {}}}}}],
             },
             "spec": {"rotation": {"generation": generation}},
-            "status": {"observedGeneration": 3, "observedRotationGeneration": observed},
+            "status": {"observedGeneration": 3, "observedRotationGeneration": observed, "observedRotateNow": "now"},
         })
     }
 
@@ -361,7 +371,7 @@ mod tests {
         let expected = {
             let mut key: AccessKey = serde_json::from_value(resource(2, 2)).unwrap();
             key.metadata.managed_fields = None;
-            key.metadata.annotations.as_mut().unwrap().remove(LAST_APPLIED);
+            key.metadata.annotations = Some([(ROTATE_NOW.to_owned(), "now".to_owned())].into());
             key
         };
         let cached = cached(resource(2, 2));
@@ -409,6 +419,42 @@ mod tests {
     }
 
     #[test]
+    fn whatever_people_put_into_metadata_a_resource_takes_little_room() {
+        let text = |length: usize| -> String {
+            (0..length).map(|_| char::from(rand::random_range(b'a'..=b'z'))).collect()
+        };
+        let mut flooded = resource(2, 2);
+        let entries = |length: usize| -> Value {
+            (0..100).map(|nr| (format!("a/{nr}"), json!(text(length)))).collect()
+        };
+        flooded["metadata"]["annotations"] = entries(2_600);
+        flooded["metadata"]["annotations"][ROTATE_NOW] = json!(text(260_000));
+        flooded["metadata"]["labels"] = (0..10_000).map(|nr| (format!("a/{nr}"), json!(text(63)))).collect();
+        let cached = cached(flooded);
+        assert!(cached.packed.json().unwrap().len() < 8 << 10, "{}", cached.packed.json().unwrap().len());
+    }
+
+    #[test]
+    fn whatever_people_put_into_metadata_a_secret_takes_little_room() {
+        let known = ["uids", "owner", "token-id", "operation", "replaced", "retained", "managed"];
+        let annotations: BTreeMap<_, _> = known
+            .map(|key| (key.to_owned(), "x".repeat(250_000)))
+            .into_iter()
+            .chain((0..1_000).map(|nr| (nr.to_string(), "x".repeat(250))))
+            .map(|(key, text)| (format!("keys.keeptrusts.com/{key}"), text))
+            .collect();
+        let owner = json!({"apiVersion": "keys.keeptrusts.com/v1alpha1", "kind": "AccessKey", "name": "n", "uid": "u"});
+        let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "c".repeat(1_000), "uid": "u"});
+        let owners: Vec<_> = [vec![other; 1_000], vec![owner; 1_000]].concat();
+        let secret: CachedSecret = serde_json::from_value(json!({
+            "metadata": {"name": "checkout", "namespace": "shop", "annotations": annotations, "ownerReferences": owners},
+        }))
+        .unwrap();
+        let meta = secret.metadata();
+        assert_eq!((meta.annotations.unwrap().len(), meta.owner_references.unwrap().len()), (0, MAX_OWNERS));
+    }
+
+    #[test]
     fn of_a_secret_what_is_ours_is_kept() {
         let secret: CachedSecret = serde_json::from_value(json!({
             "apiVersion": "meta.k8s.io/v1",
@@ -419,7 +465,10 @@ mod tests {
                 "resourceVersion": "7",
                 "labels": {"keys.keeptrusts.com/uid": "a"},
                 "annotations": {"keys.keeptrusts.com/operation": "o", "team": "shop"},
-                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u"}],
+                "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u"},
+                    {"apiVersion": "keys.keeptrusts.com/v1alpha1", "kind": "AccessKey", "name": "checkout", "uid": "a"},
+                ],
             },
         }))
         .unwrap();
@@ -430,6 +479,6 @@ mod tests {
             meta.annotations.unwrap().into_keys().collect::<Vec<_>>(),
             ["keys.keeptrusts.com/operation"]
         );
-        assert_eq!(meta.owner_references.unwrap().len(), 1);
+        assert_eq!(meta.owner_references.unwrap().len(), 1, "neither ours nor a controller");
     }
 }

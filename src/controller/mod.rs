@@ -21,6 +21,7 @@ mod resource;
 mod scrape;
 mod secret_cache;
 pub mod secrets;
+mod specs;
 mod starting;
 mod trouble;
 mod users;
@@ -89,7 +90,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     );
     let context = Arc::new(Context {
         kubernetes: Kubernetes::new(client.clone(), installation.clone()),
-        events: Events::start(client.clone(), arguments.pod_name.clone()),
+        events: Events::start(client.clone(), arguments.pod_name.clone(), metrics.events_dropped()),
         timing: Timing::new(arguments.connection.call_deadline, arguments.connection.list_lag),
         name_limit: arguments.max_token_name_length,
         directory: Directory::default(),
@@ -117,6 +118,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
         async move { tokens.watch_files(stop).await }
     };
     let lists = list(Arc::clone(&context));
+    let forgetting = adoption::forget_unwanted(Arc::clone(&context));
     let beside = [
         ("the search for workloads", beside(&stop, discovering)),
         ("the watch of the connection's files", beside(&stop, files)),
@@ -125,6 +127,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
             let following = starting::follow(client.clone(), health.clone(), stop.clone());
             beside(&stop, following)
         }),
+        ("the forgetting of tokens that no key adopts", beside(&stop, forgetting)),
         ("the word of who leads", beside(&stop, tell_leader(Arc::clone(&context)))),
     ];
     let watching = scopes.into_iter().map(|namespace| {

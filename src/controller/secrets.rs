@@ -46,6 +46,59 @@ mod key {
     pub(super) const EMPTIED: &str = "emptied";
     pub(super) const DIGEST: &str = "digest";
     pub(super) const MANAGED: &str = "managed";
+
+    /// All of them.
+    pub(super) const ALL: [&str; 19] = [
+        OWNER,
+        PLACE,
+        UIDS,
+        INSTALLATION,
+        TOKEN_ID,
+        TOKEN_NAME,
+        PREFIX,
+        CREATED_AT,
+        ROTATED_AT,
+        EXPIRES_AT,
+        OPERATION,
+        GENERATION,
+        ROTATE_NOW,
+        REPLACED,
+        FENCE,
+        RETAINED,
+        EMPTIED,
+        DIGEST,
+        MANAGED,
+    ];
+}
+
+/// The longest text of our annotations that a cache keeps: an id, a name, eight uids.
+const MAX_KEPT: usize = 1 << 10;
+
+/// The same of the names of what a template put into the Secret: 96 of them at most, of up to 317 characters.
+const MAX_MANAGED_KEPT: usize = 32 << 10;
+
+/// As much as is kept of each text of an ownerReference: the longest name that an object can have.
+const MAX_OWNER: usize = 253;
+
+/// Whether a cache keeps an annotation of a Secret with our label: it is ours, and no longer than the operator writes it. Anybody may set
+/// that label and any annotation.
+pub(super) fn is_kept(annotation: &str, text: &str) -> bool {
+    let ours = annotation.strip_prefix(GROUP).and_then(|rest| rest.strip_prefix('/'));
+    ours.is_some_and(|key| match key {
+        key::MANAGED => text.len() <= MAX_MANAGED_KEPT,
+        key => key::ALL.contains(&key) && text.len() <= MAX_KEPT,
+    })
+}
+
+/// What a cache keeps of an ownerReference: those to resources of ours, and the controller's, whoever that is.
+pub(super) fn kept_owner(mut owner: OwnerReference) -> Option<OwnerReference> {
+    let group = owner.api_version.split_once('/').map(|(group, _)| group);
+    let kept = group == Some(GROUP) || owner.controller == Some(true);
+    // The API server bounds none of these.
+    for text in [&mut owner.api_version, &mut owner.kind, &mut owner.name, &mut owner.uid] {
+        *text = text.chars().take(MAX_OWNER).collect();
+    }
+    kept.then_some(owner)
 }
 
 /// Whose the Secret has to be.

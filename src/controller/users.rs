@@ -17,6 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::resources::{MAX_NAMED_WORKLOADS, WorkloadKind, WorkloadRef, WorkloadsStatus};
 
+use super::watches::PAGE;
+
+/// Most references to Secrets that are looked at in a workload, and the longest name that a Secret can have.
+const MAX_REFERENCES: usize = 1_024;
+const MAX_NAME: usize = 253;
+
 /// A workload by its namespace.
 type Place = (String, WorkloadRef);
 
@@ -145,7 +151,7 @@ impl Scope<'_> {
             let secrets = pods(workload).map(secrets_of).unwrap_or_default();
             self.users.put(place(workload), secrets);
         };
-        let stream = watcher(api, watcher::Config::default()).default_backoff();
+        let stream = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
         let mut stream = std::pin::pin!(stream.take_until(self.stop.cancelled()));
         // What a list shows while it isn't complete: what it lacks in the end is gone.
         let mut listed = BTreeSet::new();
@@ -182,7 +188,8 @@ fn secrets_of(pods: &PodSpec) -> BTreeSet<String> {
         let all = container.env_from.iter().flatten().filter_map(of_all);
         all.chain(container.env.iter().flatten().filter_map(of_one))
     });
-    environment.chain(volumes.iter().flatten().flat_map(of_volume)).collect()
+    let all = environment.chain(volumes.iter().flatten().flat_map(of_volume));
+    all.filter(|name| name.len() <= MAX_NAME).take(MAX_REFERENCES).collect()
 }
 
 fn of_all(source: &EnvFromSource) -> Option<String> {

@@ -31,6 +31,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// More tokens than are made between two lists. Beyond it names aren't compared.
 const MAX_EXPECTED: usize = 10_000;
 
+/// Most ids that are looked for whoever made the token.
+const MAX_WANTED: usize = 10_000;
+
 /// The latest complete list of one type.
 #[derive(Default)]
 struct Shelf {
@@ -236,9 +239,31 @@ impl Inventory {
     }
 
     /// From now on lists look for this id, whoever made the token. Says from when on: a list begun before that doesn't
-    /// tell.
+    /// tell. Where too many are looked for already, no list does.
     pub fn want(&self, id: &TokenId) -> Monotonic {
-        *self.wanted().entry(id.clone()).or_insert_with(monotonic)
+        let mut wanted = self.wanted();
+        match wanted.get(id) {
+            Some(since) => *since,
+            None => {
+                let now = monotonic();
+                if wanted.len() < MAX_WANTED {
+                    wanted.insert(id.clone(), now);
+                }
+                now
+            }
+        }
+    }
+
+    /// Whether lists look for the ids of tokens that others made.
+    #[must_use]
+    pub fn wants_any(&self) -> bool {
+        !self.wanted().is_empty()
+    }
+
+    /// Lists no longer look for other ids than these. Those asked for since `before` stay: who asked may not be among those that were
+    /// asked what they want.
+    pub fn keep_wanted(&self, ids: &HashSet<String>, before: Monotonic) {
+        self.wanted().retain(|id, since| *since >= before || ids.contains(id.as_str()));
     }
 
     fn wanted(&self) -> MutexGuard<'_, HashMap<TokenId, Monotonic>> {

@@ -201,3 +201,24 @@ async fn a_refused_credential_is_tried_again_as_soon_as_it_changes() {
     assert!(fixture.client.connection.reload_credential().unwrap());
     changes.wait_for(|number| *number == 2).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_nobody_wants_any_more_is_forgotten_and_too_much_is_not_looked_for() {
+    let server = Server::saying(200, "[]").await;
+    let fixture = client(&server.url);
+    let inventory = inventory(&fixture, PERIOD);
+    let id = |nr: usize| TokenId::parse(&format!("tok_{nr}")).unwrap();
+    assert!(!inventory.wants_any());
+    let since = inventory.want(&id(0));
+    assert_eq!(inventory.want(&id(0)), since, "whoever asks again waits no longer");
+    for nr in 1..20_000 {
+        inventory.want(&id(nr));
+    }
+    let later = monotonic();
+    inventory.keep_wanted(&["tok_0".to_owned(), "tok_19999".to_owned()].into(), later);
+    assert!(inventory.want(&id(0)) == since && inventory.want(&id(1)) >= later);
+    inventory.keep_wanted(&[].into(), later);
+    assert!(inventory.wants_any(), "asked for since");
+    inventory.keep_wanted(&[].into(), monotonic());
+    assert!(!inventory.wants_any());
+}
