@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use keeptrusts_emulator::{Effect, Fault, Operation};
 use keeptrusts_operator::resources::ROTATE_NOW;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -27,13 +29,16 @@ const STUBBORN: Duration = Duration::from_mins(15);
 /// One request. A frozen etcd answers later, or never.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// What a schedule says, how long it stands, and how often it has come at most by the time that its end is noticed.
-const EVERY: &str = "3s";
+/// The shortest schedule that there is, how old it finds the value, how long it stands, and how often it has come at most by the time
+/// that its end is noticed.
+const EVERY: &str = "10m";
+const AGE: SignedDuration = SignedDuration::from_hours(1);
 const SCHEDULED: Duration = Duration::from_secs(8);
 const COMES: usize = 8;
 
-/// How long tokens live that expire, how long they are made so, and how often they are renewed at most by then.
-const LIFE: &str = "12s";
+/// How long tokens live to which the token API gives an end, in seconds, how long it does so, and how often they are renewed at most by
+/// then. No spec can ask for a life as short.
+const LIFE: u32 = 12;
 const EXPIRING: Duration = Duration::from_secs(14);
 const RENEWALS: usize = 4;
 
@@ -313,7 +318,15 @@ impl Held<'_> {
         Ok(())
     }
 
+    /// A schedule, and a status that says that the value was written long ago.
     async fn schedule(&mut self) -> Done {
+        if self.get().await?.data["status"]["lastRotation"].is_null() {
+            return Err(Undone::Skipped("there was no value yet".into()));
+        }
+        let (api, name) = (self.api(), self.name());
+        let long_ago = (Timestamp::now() - AGE).to_string();
+        let patch = Patch::Merge(json!({"status": {"lastRotation": {"time": long_ago}}}));
+        persist(PATIENCE, async || api.patch_status(&name, &PatchParams::default(), &patch).await).await?;
         let in_place = self.now.edits.is_multiple_of(2) && !keeps_old(self.key.index);
         let strategy = if in_place { "InPlace" } else { "Overlap" };
         self.change(json!({"spec": {"rotation": {"every": EVERY, "strategy": strategy}}})).await?;
@@ -331,17 +344,32 @@ impl Held<'_> {
     }
 
     async fn expire(&mut self) -> Done {
+        let emulator = &self.stage.emulator;
+        let end = Effect::behave(json!({"tokens": {"default_expiry_seconds": LIFE}}));
+        let ends = Fault::new(end).on(Operation::Create).matching(&format!("{}-", self.token_head()));
+        let ends = emulator.add_fault(ends).map_err(|error| Undone::Failed(error.to_string()))?;
+        let done = self.expire_meanwhile().await;
+        emulator.remove_fault(ends);
+        let over = json!({"spec": {"rotation": {"strategy": self.strategy()}}});
+        self.change_within(STUBBORN, over).await.and(done)
+    }
+
+    /// How the names of its tokens begin.
+    fn token_head(&self) -> String {
+        let manifest = self.key.manifest(&self.now);
+        manifest["spec"]["token"]["name"].as_str().map_or_else(|| self.name(), str::to_owned)
+    }
+
+    async fn expire_meanwhile(&mut self) -> Done {
         self.now.generation += 1;
         let rotation = json!({"strategy": "Overlap", "generation": self.now.generation});
-        self.change(json!({"spec": {"token": {"expiresAfter": LIFE}, "rotation": rotation}})).await?;
+        self.change(json!({"spec": {"rotation": rotation}})).await?;
         self.because("rotations asked for");
         for _ in 0..RENEWALS {
             self.because("renewals");
         }
         tokio::time::sleep(EXPIRING).await;
-        let over =
-            json!({"spec": {"token": {"expiresAfter": null}, "rotation": {"strategy": self.strategy()}}});
-        self.change_within(STUBBORN, over).await
+        Ok(())
     }
 
     async fn pause_workload(&mut self) -> Done {

@@ -14,7 +14,7 @@ use crate::lifecycle::settled;
 use crate::lifecycle::step::Step;
 use crate::metrics::PassEnd;
 use crate::resources::Key;
-use crate::token_api::CallError;
+use crate::token_api::{CallError, on_behalf_of};
 use crate::traces;
 
 use super::cached::{CachedKey, CachedSecret};
@@ -73,7 +73,8 @@ pub(super) async fn look_at<K: Key>(driver: Arc<Driver<K>>, name: &Name, failed:
     let Some(object) = object else { return End::Rest };
     let counted = context.metrics.passes.begin(K::KIND);
     let span = Identity::of(K::KIND, object.meta(), &context.installation).span(None);
-    let pass = context.passes.spawn(pass(driver, object, failed).instrument(span.clone()));
+    let pass = on_behalf_of(&name.namespace, pass(driver, object, failed));
+    let pass = context.passes.spawn(pass.instrument(span.clone()));
     let (end, outcome) = pass.await.unwrap_or_else(|error| {
         // The panic has been logged where it happened; its payload isn't repeated.
         span.in_scope(|| tracing::error!(panicked = error.is_panic(), "a pass ended before its time"));
@@ -89,7 +90,8 @@ async fn pass<K: Key>(
     object: Arc<CachedKey<K>>,
     failed: Option<CallError>,
 ) -> (End, PassEnd) {
-    let cached = match KeyObject::read(&object, &driver.context.installation, None) {
+    let Context { installation, kubernetes, .. } = &*driver.context;
+    let cached = match KeyObject::read(&object, installation, kubernetes.specs(), None) {
         Ok(cached) => cached,
         Err(invalid) => {
             unreadable(&driver, &invalid);

@@ -191,6 +191,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::cached::CachedKey;
+    use super::super::specs::Specs;
     use super::*;
     use crate::lifecycle::memory::{Life, Proof, ProofOf, Repairs, Retry, Suspicion, TokenSeen, Trouble};
     use crate::lifecycle::naming::Installation;
@@ -200,7 +201,7 @@ mod tests {
     fn key() -> KeyObject {
         let key = json!({"metadata": {"name": "checkout"}, "spec": {}});
         let cached: CachedKey<AccessKey> = serde_json::from_value(key).unwrap();
-        KeyObject::read(&cached, &installation(), None).unwrap()
+        KeyObject::read(&cached, &installation(), &Specs::default(), None).unwrap()
     }
 
     fn at(mono: u64, wall: i64) -> Now {

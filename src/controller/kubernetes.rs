@@ -3,6 +3,7 @@
 //! A reply to a write of a Secret is asked for as metadata only, and a Secret that is read is decoded here: the client
 //! library logs whole bodies that it can't decode.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -20,6 +21,7 @@ use crate::resources::{FINALIZER, GROUP, KeyKind, KeyStatus, WorkloadRef};
 
 use super::resource::KeyObject;
 use super::secrets::Identity;
+use super::specs::Specs;
 
 /// Who writes, for managedFields.
 pub(super) const FIELD_MANAGER: &str = "keeptrusts-operator";
@@ -30,8 +32,8 @@ const CALL: Duration = Duration::from_secs(15);
 /// The client library has no connect timeout of its own that is this short.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How many objects are asked for at once.
-const PAGE: u32 = 500;
+/// How many objects are asked for at once. A page is held at once, and the largest have one and a half megabytes.
+const PAGE: u32 = 100;
 
 /// Accept only the metadata of the object as the reply.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -96,6 +98,7 @@ pub(crate) async fn pages<T: Clone>(
 pub(super) struct Kubernetes {
     client: Client,
     installation: Installation,
+    specs: Arc<Specs>,
 }
 
 /// A client whose calls are counted, and that repeats nothing by itself: the library's default repeats a POST up to fifteen
@@ -162,7 +165,12 @@ impl Kubernetes {
     /// The API server behind `client`, for the resources of `installation`.
     #[must_use]
     pub(super) fn new(client: Client, installation: Installation) -> Self {
-        Self { client, installation }
+        Self { client, installation, specs: Arc::default() }
+    }
+
+    /// The specs that were read.
+    pub(super) fn specs(&self) -> &Specs {
+        &self.specs
     }
 
     /// Reads a resource; nothing if it is gone or another one has taken its name.
@@ -223,7 +231,7 @@ impl Kubernetes {
     ) -> Result<KeyObject, ApiError> {
         let asked = clock::monotonic();
         let text = self.text(request).await?;
-        KeyObject::parse(identity.kind, &text, &self.installation, asked)
+        KeyObject::parse(identity.kind, &text, &self.installation, &self.specs, asked)
             .map_err(|error| ApiError::Refused(format!("the object can't be read: {error}")))
     }
 

@@ -15,6 +15,7 @@ use crate::resources::{
 
 use super::cached::CachedKey;
 use super::secrets::Identity;
+use super::specs::Specs;
 
 /// As much of the annotation as counts. An empty one asks for nothing.
 fn rotate_now(asked: &str) -> Option<String> {
@@ -52,6 +53,7 @@ impl KeyObject {
     pub(super) fn read<K: Key>(
         cached: &CachedKey<K>,
         installation: &Installation,
+        specs: &Specs,
         asked: Option<Monotonic>,
     ) -> Result<Self, InvalidObject> {
         let mut object = cached.unpack()?;
@@ -77,7 +79,9 @@ impl KeyObject {
                 generation: meta.generation.unwrap_or_default(),
                 deleting: meta.deletion_timestamp.is_some(),
                 finalizer: finalizers.iter().any(|finalizer| finalizer == FINALIZER),
-                desired: Desired::parse(&parts, &identity.namespace, &identity.name),
+                desired: specs.of(&identity.uid, meta.generation, || {
+                    Desired::parse(&parts, &identity.namespace, &identity.name)
+                }),
                 requesters: cached.requesters(),
                 rotate_now: asked_now.and_then(|asked| rotate_now(asked)),
                 deletion_policy: parts.deletion_policy.unwrap_or_default(),
@@ -98,19 +102,21 @@ impl KeyObject {
         kind: KeyKind,
         text: &str,
         installation: &Installation,
+        specs: &Specs,
         asked: Monotonic,
     ) -> Result<Self, String> {
         fn read<K: Key>(
             text: &str,
             installation: &Installation,
+            specs: &Specs,
             asked: Monotonic,
         ) -> Result<KeyObject, String> {
             let sent: CachedKey<K> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-            KeyObject::read(&sent, installation, Some(asked)).map_err(|invalid| invalid.error)
+            KeyObject::read(&sent, installation, specs, Some(asked)).map_err(|invalid| invalid.error)
         }
         match kind {
-            KeyKind::Access => read::<AccessKey>(text, installation, asked),
-            KeyKind::Gateway => read::<GatewayKey>(text, installation, asked),
+            KeyKind::Access => read::<AccessKey>(text, installation, specs, asked),
+            KeyKind::Gateway => read::<GatewayKey>(text, installation, specs, asked),
         }
     }
 

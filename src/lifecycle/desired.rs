@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::resources::{
-    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, RestartPolicy, RolloutTimeoutPolicy,
-    RotationSpec, RotationStrategy, SecretTemplate, SpecParts, WindowSpec, WorkloadRef,
+    AdoptSpec, DEFAULT_SECRET_KEY, DeletionPolicy, ExternalChangePolicy, LEAST_PERIOD, MAX_TEMPLATE,
+    RestartPolicy, RolloutTimeoutPolicy, RotationSpec, RotationStrategy, SecretTemplate, SpecParts,
+    WindowSpec, WorkloadRef,
 };
 
 use super::duration;
@@ -20,6 +21,9 @@ const DEFAULT_ROLLOUT_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// Domain of the operator's own labels and annotations.
 const OWN_DOMAIN: &str = "keeptrusts.com";
+
+/// The most placeholders of a template. A value has at most 4 KiB; so many of them are as much as a Secret can hold.
+const MAX_PLACEHOLDERS: usize = 256;
 
 /// A spec that was checked, its defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +137,15 @@ impl Desired {
                 .transpose()
                 .map_err(|error| invalid(field, error.to_string()))
         };
-        let expires_after = read("token.expiresAfter", &token.expires_after)?;
+        let period = |field: &str, text: &Option<String>| match read(field, text)? {
+            Some(period) if period < LEAST_PERIOD => {
+                Err(invalid(field, "must be at least 10m: the operator makes a token each time it passes"))
+            }
+            period => Ok(period),
+        };
+        let expires_after = period("token.expiresAfter", &token.expires_after)?;
         let grace = read("rotation.grace", &rotation.grace)?.unwrap_or(DEFAULT_GRACE);
-        let every = read("rotation.every", &rotation.every)?;
+        let every = period("rotation.every", &rotation.every)?;
         let renew_before = read("rotation.renewBefore", &rotation.renew_before)?;
         let windows = windows(&rotation.windows)?;
         check_times(&rotation, expires_after, every, renew_before, grace)?;
@@ -199,6 +209,16 @@ fn rendered(
             ));
         }
     }
+    for (field, map) in [("data", &template.data), ("annotations", &template.annotations)] {
+        if map.values().map(|text| text.chars().count()).sum::<usize>() > MAX_TEMPLATE {
+            return Err(invalid(
+                format!("secret.template.{field}"),
+                format!(
+                    "may have {MAX_TEMPLATE} characters in all its values: put long text into a ConfigMap"
+                ),
+            ));
+        }
+    }
     let gateway = |field: &str, wanted: bool| {
         let problem = "asks for $(gatewayId), but spec.token.gatewayId isn't set";
         if wanted && gateway_id.is_none() { Err(invalid(field, problem)) } else { Ok(()) }
@@ -239,6 +259,19 @@ fn rendered(
         let template = Template::parse(&text).map_err(|error| invalid(&field, error.to_string()))?;
         gateway(&field, template.wants_gateway_id())?;
         data.insert(key, template);
+    }
+    let in_annotations = annotations.values().map(PublicTemplate::placeholders).sum();
+    for (field, placeholders) in
+        [("data", data.values().map(Template::placeholders).sum::<usize>()), ("annotations", in_annotations)]
+    {
+        if placeholders > MAX_PLACEHOLDERS {
+            return Err(invalid(
+                format!("secret.template.{field}"),
+                format!(
+                    "may have {MAX_PLACEHOLDERS} placeholders in all its values: a Secret holds no more text"
+                ),
+            ));
+        }
     }
     Ok(Rendered { labels, annotations, data })
 }
@@ -302,7 +335,74 @@ fn is_label_value(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::SecretSpec;
+    use crate::resources::{SecretSpec, TokenSpec};
+
+    fn of(template: SecretTemplate) -> Result<Desired, InvalidSpec> {
+        let secret = SecretSpec { template: Some(template), ..SecretSpec::default() };
+        Desired::parse(&SpecParts { secret: Some(&secret), ..SpecParts::default() }, "shop", "checkout")
+    }
+
+    /// Data, then annotations.
+    fn parts(texts: &BTreeMap<String, String>) -> [(&'static str, SecretTemplate); 2] {
+        let texts = || texts.clone();
+        [
+            ("secret.template.data", SecretTemplate { data: texts(), ..SecretTemplate::default() }),
+            (
+                "secret.template.annotations",
+                SecretTemplate { annotations: texts(), ..SecretTemplate::default() },
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_template_has_a_largest_size() {
+        for (entries, valid) in [(4, true), (5, false)] {
+            let texts = (0..entries).map(|nr| (format!("K{nr}"), "ä".repeat(16_384))).collect();
+            for (field, template) in parts(&texts) {
+                let told = of(template).err().map(|error| error.field);
+                assert_eq!(told.as_deref(), (!valid).then_some(field));
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_has_so_many_placeholders_at_most() {
+        for (number, valid) in [(128, true), (129, false)] {
+            let texts = ["A", "B"].map(|key| (key.to_owned(), "$(name)".repeat(number))).into();
+            for (field, template) in parts(&texts) {
+                let told = of(template).err().map(|error| error.field);
+                assert_eq!(told.as_deref(), (!valid).then_some(field));
+            }
+        }
+    }
+
+    fn parse(expires_after: Option<&str>, every: Option<&str>) -> Result<Desired, InvalidSpec> {
+        let token = TokenSpec { expires_after: expires_after.map(str::to_owned), ..TokenSpec::default() };
+        let rotation = RotationSpec {
+            every: every.map(str::to_owned),
+            strategy: Some(RotationStrategy::InPlace),
+            ..RotationSpec::default()
+        };
+        let parts = SpecParts { token: Some(&token), rotation: Some(&rotation), ..SpecParts::default() };
+        Desired::parse(&parts, "shop", "checkout")
+    }
+
+    #[test]
+    fn what_comes_again_and_again_has_a_least_period() {
+        for (text, valid) in
+            [("1s", false), ("9m59s", false), ("599s", false), ("10m", true), ("5m300s", true), ("90d", true)]
+        {
+            for (field, parsed) in
+                [("token.expiresAfter", parse(Some(text), None)), ("rotation.every", parse(None, Some(text)))]
+            {
+                let told = parsed.err().map(|error| error.to_string());
+                let due = format!(
+                    "spec.{field} must be at least 10m: the operator makes a token each time it passes"
+                );
+                assert_eq!(told, (!valid).then_some(due), "{field}: {text}");
+            }
+        }
+    }
 
     /// The spec with one label or annotation, of a key `checkout` in the namespace `shop`.
     fn with(field: &str, text: &str, gateway: Option<&str>, name: &str) -> Result<Desired, InvalidSpec> {

@@ -153,6 +153,19 @@ impl Template {
         Ok(Self(pieces))
     }
 
+    /// How many placeholders it has.
+    #[must_use]
+    pub fn placeholders(&self) -> usize {
+        self.0.iter().filter(|piece| matches!(piece, Piece::Placeholder(_))).count()
+    }
+
+    /// About as many bytes as it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let text = |piece: &Piece| if let Piece::Text(text) = piece { text.len() } else { 0 };
+        self.0.iter().map(|piece| size_of::<Piece>() + text(piece)).sum()
+    }
+
     /// Whether it asks for the gateway's id.
     #[must_use]
     pub fn wants_gateway_id(&self) -> bool {
@@ -183,6 +196,18 @@ impl Template {
 }
 
 impl PublicTemplate {
+    /// How many placeholders it has.
+    #[must_use]
+    pub fn placeholders(&self) -> usize {
+        self.0.placeholders()
+    }
+
+    /// About as many bytes as it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.size()
+    }
+
     /// Reads the template of an annotation.
     ///
     /// # Errors

@@ -18,7 +18,10 @@ mod status;
 pub use crds::{crd_files, crds, crds_yaml, write_crds};
 pub use keys::{AccessKey, AccessKeySpec, GatewayKey, GatewayKeySpec, Key, KeyKind, SpecParts};
 pub use rules::DEFAULT_SECRET_KEY;
-pub use schema::{MAX_GENERATION, MAX_HISTORY, MAX_NAMED_WORKLOADS, MAX_ROTATE_NOW, MAX_SUPERSEDED};
+pub use schema::{
+    LEAST_PERIOD, MAX_GENERATION, MAX_HISTORY, MAX_NAMED_WORKLOADS, MAX_ROTATE_NOW, MAX_SUPERSEDED,
+    MAX_TEMPLATE,
+};
 pub use spec::{
     AdoptSpec, AdoptedValue, DeletionPolicy, DesiredState, ExternalChangePolicy, GatewayTokenSpec,
     RestartPolicy, RolloutTimeoutPolicy, RotationSpec, RotationStrategy, SecretSpec, SecretTemplate,

@@ -24,10 +24,10 @@ pub struct TokenSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub description: Option<String>,
-    /// How long a token lives, for example `90d`, `12w` or `1h30m`. It is replaced in the last third of its life.
+    /// How long a token lives, for example `90d`, `12w` or `1h30m`; at least `10m`. It is replaced in the last third of its life.
     /// Default: it doesn't expire. A change counts for the next token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::duration")]
+    #[schemars(schema_with = "schema::period")]
     pub expires_after: Option<String>,
 }
 
@@ -72,13 +72,15 @@ pub struct SecretTemplate {
     #[schemars(schema_with = "schema::labels")]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the Secret. Those under `keeptrusts.com/` are the operator's own and refused. `$(name)`, `$(namespace)`,
-    /// `$(prefix)`, `$(tokenId)` and `$(gatewayId)` are filled in; `$$(` stands for a literal `$(`. Default: none.
+    /// `$(prefix)`, `$(tokenId)` and `$(gatewayId)` are filled in; `$$(` stands for a literal `$(`. All values together have at most
+    /// 65,536 characters and 256 placeholders. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     pub annotations: BTreeMap<String, String>,
     /// Further data keys. Literal text, but for `$(value)`, `$(name)`, `$(namespace)`, `$(prefix)`, `$(tokenId)` and
     /// `$(gatewayId)`; `$$(` stands for a literal `$(`.
-    /// `$(gatewayId)` needs `token.gatewayId`. Default: none.
+    /// `$(gatewayId)` needs `token.gatewayId`. All values together have at most 65,536 characters and 256 placeholders.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::data")]
     pub data: BTreeMap<String, String>,
@@ -92,10 +94,10 @@ pub struct RotationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = schema::MAX_GENERATION))]
     pub generation: Option<i64>,
-    /// Rotate on a schedule, for example `90d` or `12w`: no value gets older than this, but for what windows hold back. Keys
-    /// that were made together are spread over the second half of it. Needs `strategy`. Default: no schedule.
+    /// Rotate on a schedule, for example `90d` or `12w`; at least `10m`. No value gets older than this, but for what windows hold
+    /// back. Keys that were made together are spread over the second half of it. Needs `strategy`. Default: no schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::duration")]
+    #[schemars(schema_with = "schema::period")]
     pub every: Option<String>,
     /// How long before a token expires it is replaced by a new one, for example `30d`. Default: the last third of its
     /// life.
@@ -125,7 +127,7 @@ pub struct RotationSpec {
 #[serde(rename_all = "camelCase")]
 pub struct WindowSpec {
     /// When it opens: minute, hour, day of month, month and day of week, as cron reads them. `0 2 * * 6` is Saturday at two
-    /// o'clock. Where both days are given, either will do.
+    /// o'clock. Where both days are given, either will do. A window that never opens is refused, such as one on the 30th of February.
     #[schemars(schema_with = "schema::cron")]
     pub schedule: String,
     /// How long it stays open, for example `4h`.

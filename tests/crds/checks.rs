@@ -40,6 +40,15 @@ async fn status_has_its_default(api: &Api<DynamicObject>, _: DynamicObject) -> R
 /// The rules' true cost is counted anew in every request, with a limit of its own.
 async fn can_be_changed(api: &Api<DynamicObject>, mut object: DynamicObject) -> Result<(), String> {
     object.data["spec"]["suspend"] = json!(true);
+    let mut object = api.replace("checkout", &PostParams::default(), &object).await.map_err(text)?;
+    for part in ["data", "annotations"] {
+        let mut larger = object.clone();
+        let texts = larger.data["spec"]["secret"]["template"][part].as_object_mut().into_iter().flatten();
+        texts.take(1).for_each(|(_, value)| *value = json!("v".repeat(2_049)));
+        let replaced = api.replace("checkout", &PostParams::default(), &larger).await;
+        refused(replaced, &format!("the {part} of a template have at most 65536 characters together"))?;
+    }
+    object.data["spec"]["suspend"] = json!(false);
     api.replace("checkout", &PostParams::default(), &object).await.map_err(text)?;
     Ok(())
 }
@@ -56,8 +65,8 @@ fn largest() -> Value {
             "key": "k".repeat(253),
             "template": {
                 "labels": map(&format!("{}.com/", "d".repeat(63)), 61, "v".repeat(63)),
-                "annotations": map(&format!("{}.com/", "d".repeat(63)), 61, "v".repeat(8_000)),
-                "data": map("", 251, format!("{}$$", "$$(".repeat(5_460))),
+                "annotations": map(&format!("{}.com/", "d".repeat(63)), 61, "v".repeat(2_048)),
+                "data": map("", 251, format!("{}$$", "$$(".repeat(682))),
             },
         },
         "rotation": { "grace": "1h".repeat(16), "generation": 1_i64 << 53 },
