@@ -69,6 +69,8 @@ fn main() -> ExitCode {
             life::a_namespace_takes_its_tokens_with_it,
             scopes::roles_alone_are_enough,
             policies::they_are_not_in_the_operators_way,
+            policies::the_operators_account_does_what_it_needs_and_no_more,
+            policies::labels_that_hand_a_secret_over_are_refused,
             faults::during_a_mint,
             faults::during_the_mint_of_a_gateway_key,
             faults::during_a_rotation,

@@ -14,10 +14,15 @@ use crate::world::Setup;
 pub(crate) async fn roles_alone_are_enough(cx: Context) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(cx.client());
     let uid = namespaces.get("kube-system").await?.metadata.uid.context("kube-system has no uid")?;
-    let values = json!({"clusterUid": uid, "rbac": {"viewRole": {"create": false}}});
+    let values = json!({
+        "clusterUid": uid,
+        "rbac": {"viewRole": {"create": false}},
+        "policies": {"operator": {"enabled": false}},
+    });
     let world = Setup::new().values(&values).start(cx).await?;
     assert_eq!(world.chart.of_kind("ClusterRole").count(), 0);
     assert_eq!(world.chart.of_kind("ClusterRoleBinding").count(), 0);
+    assert_eq!(world.chart.of_kind("ValidatingAdmissionPolicy").count(), 0);
     world.create::<AccessKey>("checkout", json!({})).await?;
     world.create::<GatewayKey>("runtime", json!({})).await?;
     world.at_rest::<AccessKey>("checkout").await?;
