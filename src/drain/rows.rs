@@ -201,15 +201,14 @@ impl Drained {
         let mut gone = Vec::new();
         for (nr, row) in self.rows.iter_mut().enumerate() {
             match now.get(&row.place()) {
-                Some(same) if same.uid == row.uid => {
-                    if row.outcome == Outcome::Waiting {
-                        row.message.clone_from(&same.message);
-                        row.secret.clone_from(&same.secret);
-                        row.token_id.clone_from(&same.token_id);
-                        row.prefix.clone_from(&same.prefix);
-                        row.policy = same.policy;
-                    }
+                Some(same) if same.uid == row.uid && row.outcome == Outcome::Waiting => {
+                    row.message.clone_from(&same.message);
+                    row.secret.clone_from(&same.secret);
+                    row.token_id.clone_from(&same.token_id);
+                    row.prefix.clone_from(&same.prefix);
+                    row.policy = same.policy;
                 }
+                Some(same) if same.uid == row.uid => {}
                 Some(other) if !self.known.contains(&other.uid) && row.outcome != Outcome::Made => {
                     row.outcome = Outcome::MadeAgain;
                     row.message = None;
