@@ -11,6 +11,8 @@ use keeptrusts_harness::{ControlPlane, Match, Operator, Options, Rule, TestNames
 use keeptrusts_operator::resources::{AccessKey, GatewayKey, crds};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::world::{SOON, Setup, World, ready};
 
@@ -115,4 +117,33 @@ pub(crate) async fn a_crd_that_goes_is_told_and_costs_no_readiness(cx: Context) 
         Ok(())
     })
     .await
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+}
+
+pub(crate) async fn half_open_requests_keep_no_probe_out_and_take_little_memory(cx: Context) -> Result<()> {
+    let world = World::start(cx).await?;
+    let before = resident(world.operator.pid())?;
+    let mut held = Vec::new();
+    for port in ["health", "metrics"] {
+        let address = world.operator.address(port)?;
+        for _ in 0..500 {
+            let mut stream = TcpStream::connect(address).await?;
+            // Whoever was closed meanwhile doesn't matter.
+            let _ = stream.write_all(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(7_000)).as_bytes()).await;
+            held.push(stream);
+        }
+        for path in if port == "health" { ["/livez", "/readyz"] } else { ["/metrics", "/metrics"] } {
+            let (status, body) = world.operator.get(port, path).await?;
+            ensure!(status == 200, "{path}: {status} {body}");
+        }
+    }
+    let after = resident(world.operator.pid())?;
+    ensure!(after < before + (16 << 20), "{before} bytes became {after}");
+    Ok(())
 }

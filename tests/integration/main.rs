@@ -153,6 +153,7 @@ fn who_acts_and_what_is_told() -> Vec<Test> {
         ha::a_leader_whose_lease_is_deleted_ends,
         ha::what_a_leader_holds_that_is_cut_off_is_not_lost_on_the_way,
         health::a_token_api_that_is_down_is_told_and_stops_nobody,
+        health::half_open_requests_keep_no_probe_out_and_take_little_memory,
         health::an_operator_that_comes_before_its_crds_waits_for_them,
         health::a_crd_that_goes_is_told_and_costs_no_readiness,
         logs::every_line_about_a_key_says_whose_it_is,
