@@ -180,7 +180,7 @@ mod tests {
             ("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2), "200"),
         ] {
             let answer = exchange(address, &request).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{:.60}: {answer}", request);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.60}: {answer}");
             assert!(answer.matches("HTTP/1.1").count() == 1, "{answer}");
         }
     }

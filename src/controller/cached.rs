@@ -424,10 +424,8 @@ mod tests {
             (0..length).map(|_| char::from(rand::random_range(b'a'..=b'z'))).collect()
         };
         let mut flooded = resource(2, 2);
-        let entries = |length: usize| -> Value {
-            (0..100).map(|nr| (format!("a/{nr}"), json!(text(length)))).collect()
-        };
-        flooded["metadata"]["annotations"] = entries(2_600);
+        flooded["metadata"]["annotations"] =
+            (0..100).map(|nr| (format!("a/{nr}"), json!(text(2_600)))).collect();
         flooded["metadata"]["annotations"][ROTATE_NOW] = json!(text(260_000));
         flooded["metadata"]["labels"] = (0..10_000).map(|nr| (format!("a/{nr}"), json!(text(63)))).collect();
         let cached = cached(flooded);

@@ -344,7 +344,9 @@ mod tests {
             (&["b/2", "a/1", "b/1"], 1, &["b/2"]),
         ] {
             let mut queue = Queue::new(places);
-            waiting.iter().for_each(|key| queue.due(&of(key), Lane::Ordinary));
+            for key in waiting {
+                queue.due(&of(key), Lane::Ordinary);
+            }
             assert_eq!(begun_in(&mut queue), begin, "{waiting:?}");
         }
     }

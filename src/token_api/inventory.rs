@@ -242,16 +242,14 @@ impl Inventory {
     /// tell. Where too many are looked for already, no list does.
     pub fn want(&self, id: &TokenId) -> Monotonic {
         let mut wanted = self.wanted();
-        match wanted.get(id) {
-            Some(since) => *since,
-            None => {
-                let now = monotonic();
-                if wanted.len() < MAX_WANTED {
-                    wanted.insert(id.clone(), now);
-                }
-                now
-            }
+        if let Some(since) = wanted.get(id) {
+            return *since;
         }
+        let now = monotonic();
+        if wanted.len() < MAX_WANTED {
+            wanted.insert(id.clone(), now);
+        }
+        now
     }
 
     /// Whether lists look for the ids of tokens that others made.
