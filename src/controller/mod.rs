@@ -112,24 +112,7 @@ pub async fn run(arguments: RunArguments, stop: CancellationToken) -> anyhow::Re
     scrape::add_to(&metrics, &context, arguments.metrics_per_key, arguments.inventory_period);
     health.expect(2 * scopes.len());
     notes::tell(&health, &context);
-    let discovering = discover(Arc::clone(&context), client.clone(), scopes.clone());
-    let files = {
-        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
-        async move { tokens.watch_files(stop).await }
-    };
-    let lists = list(Arc::clone(&context));
-    let forgetting = adoption::forget_unwanted(Arc::clone(&context));
-    let beside = [
-        ("the search for workloads", beside(&stop, discovering)),
-        ("the watch of the connection's files", beside(&stop, files)),
-        ("the listing of tokens", beside(&stop, lists)),
-        ("the look at what the API server serves", {
-            let following = starting::follow(client.clone(), health.clone(), stop.clone());
-            beside(&stop, following)
-        }),
-        ("the forgetting of tokens that no key adopts", beside(&stop, forgetting)),
-        ("the word of who leads", beside(&stop, tell_leader(Arc::clone(&context)))),
-    ];
+    let beside = tasks(&context, &client, &scopes);
     let watching = scopes.into_iter().map(|namespace| {
         let synced = health.clone();
         watches::run(client.clone(), namespace, Arc::clone(&context), arguments.concurrency, move || {
@@ -171,6 +154,29 @@ fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     }
+}
+
+/// Starts the tasks that run beside the watches, each with its name for the error if it ends before its time.
+fn tasks(
+    context: &Arc<Context>,
+    client: &kube::Client,
+    scopes: &[Option<String>],
+) -> Vec<(&'static str, tokio::task::JoinHandle<()>)> {
+    let stop = &context.stop;
+    let shared = || Arc::clone(context);
+    let files = {
+        let (tokens, stop) = (Arc::clone(&context.tokens), stop.clone());
+        async move { tokens.watch_files(stop).await }
+    };
+    let following = starting::follow(client.clone(), context.health.clone(), stop.clone());
+    vec![
+        ("the search for workloads", beside(stop, discover(shared(), client.clone(), scopes.to_vec()))),
+        ("the watch of the connection's files", beside(stop, files)),
+        ("the listing of tokens", beside(stop, list(shared()))),
+        ("the look at what the API server serves", beside(stop, following)),
+        ("the forgetting of tokens that no key adopts", beside(stop, adoption::forget_unwanted(shared()))),
+        ("the word of who leads", beside(stop, tell_leader(shared()))),
+    ]
 }
 
 /// Runs what must run beside the watches. If it ends before `stop`, which only a panic can do, the operator stops too: half
