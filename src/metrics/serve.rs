@@ -74,8 +74,8 @@ fn answer(page: Option<Bytes>) -> Response {
     }
 }
 
-/// The pages of metrics. A page reads every key, and whoever reaches the port may ask: one is written at a time, for all who asked before
-/// it was begun, and writing them takes a share of the time.
+/// The pages of metrics. A page reads every key, and any peer that reaches the port may ask for one. So one page is written at a time, for
+/// all requests that came before it was begun, and writing pages takes a bounded share of the time.
 #[derive(Clone)]
 struct Pages {
     metrics: Metrics,
@@ -149,8 +149,8 @@ mod tests {
         let pages = Pages::of(metrics);
         assert!(join_all((0..100).map(|_| pages.page())).await.iter().all(Option::is_some));
         assert!(written.load(Ordering::SeqCst) <= 2, "all who ask at once share a page");
-        let page =
-            Page { begun: Instant::now(), ended: Instant::now() + Duration::from_millis(20), text: None };
+        let begun = Instant::now();
+        let page = Page { begun, ended: begun + Duration::from_millis(20), text: None };
         let left = |after| page.pause(page.ended + Duration::from_millis(after)).as_millis();
         assert!((150..=180).contains(&left(20)) && left(200) == 0, "and pages take a tenth of the time");
         // Whoever asks and goes away begins no second page.
