@@ -1,9 +1,9 @@
-//! Lines in which the namespaces take turns, and within one the first come is the first served. No I/O here.
+//! Queues that namespaces share by taking turns; within a namespace, first in, first out. No I/O here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What waits, by namespace. What is everybody's is a line of its own, with an empty name.
+/// The waiting items, by namespace. Items of no namespace have a line of their own, with an empty name.
 #[derive(Debug)]
 pub(crate) struct Lines<T> {
     /// In the order of their turns. None is empty.
@@ -38,8 +38,8 @@ impl<T> Lines<T> {
         Some(next)
     }
 
-    /// Joins the line of a namespace where at most so many may wait. Says whether one had to go: the last of the longest line, which may
-    /// be this one. So whoever floods the lines keeps nobody else out.
+    /// Joins the line of a namespace, where at most `most` may wait in all. Returns true if an item was dropped: the last of the longest
+    /// line, which may be this one. So a namespace that floods the lines keeps no other namespace out.
     pub(crate) fn join_within(&mut self, most: usize, namespace: &str, one: T) -> bool {
         self.join(namespace, one);
         if self.waiting <= most {

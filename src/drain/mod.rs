@@ -44,7 +44,7 @@ const NAMED: usize = 10;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  All keys are gone, and no key was created while drain ran
-  1  The keys can't be listed, or nobody agreed: nothing more was done
+  1  The keys can't be listed, or the question wasn't answered with yes: nothing more was done
   2  The arguments are wrong
   3  Some keys are still there, or need a look: the last column says why
   4  Keys were created while drain ran: remove them from what creates them, then run drain again";
@@ -110,7 +110,7 @@ impl Fate {
 /// Runs the command.
 ///
 /// # Errors
-/// If the keys can't be listed, or nobody agrees. What became of the keys is in the exit code ([`EXIT_CODES`]).
+/// If the keys can't be listed, or the question isn't answered with yes. What became of the keys is in the exit code ([`EXIT_CODES`]).
 pub async fn run(arguments: DrainArguments) -> Result<ExitCode> {
     let client = kubernetes::client(&KubernetesMetrics::default())
         .await

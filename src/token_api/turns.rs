@@ -1,5 +1,4 @@
-//! Who makes the next call: the namespaces take turns. So a namespace with a thousand rotations that are due delays another one's call
-//! by a turn.
+//! The order of calls: namespaces take turns. So a namespace with a thousand due rotations delays a call of another namespace by one turn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
